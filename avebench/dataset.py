@@ -27,7 +27,8 @@ class DatasetCard:
     """What a data set is and how a user obtains it. Every field is a literal in the plug-in's source.
 
     `published` holds figures of the papers as `name -> value`. `folders` are the names under `$AVEBENCH_DATA` that it
-    accepts; empty where the data set is generated. `reader` is raised whenever the examples of the same files change.
+    accepts; empty where the data set is generated. `reader` is raised whenever the examples of the same files change. `built_in` marks
+    the generated set that stands in where a table's own is not on the machine.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DatasetCard:
     published: dict[str, float] | None = None
     fingerprint: str = ""
     pictures: bool = True
+    built_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,242 @@
+"""From a table's rows to cells: resolved configs, content hashes and keys. A cell is row x data set x repetition.
+
+Nothing here imports torch. A plug-in's `Config` lives in a module that does, so what it resolves to is remembered on
+disk, by the hash of the plug-in's source, of the core's sources and of the overrides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from avebench.errors import AvebenchError, near_matches
+from avebench.experiment import Row, describe, known_keys, profile_options
+from avebench.registry import Plugin, plugin
+from avebench.weights import cache_folder, file_digest, weights_digest, write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line lays over a table, nested like a model's config."""
+
+    profile: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DataChoice:
+    """The data of a run: plug-in name, folder (None where generated), reader options, fingerprint."""
+
+    name: str
+    folder: Path | None
+    options: Mapping[str, Any]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One thing to train and score. `key` depends on content only: never on order, formatting, paths or `--jobs`."""
+
+    key: str
+    row: str
+    model: str
+    implementation: int
+    protocol: str
+    preset: str | None
+    profile: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Mapping[str, str]]
+    """Role -> {"name", "sha256"} of every pretrained encoder."""
+    data: DataChoice
+    train_fraction: float
+    repetition: int
+
+
+def canonical(content: Any) -> str:
+    """Return canonical JSON: sorted keys, no white space, UTF-8."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256(content: Any) -> str:
+    """Return the SHA-256 of the canonical JSON of `content`."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `lower` overlaid with `upper`, nested mappings merged.
+
+    A training budget is `steps` or `epochs`: naming one takes the other of a lower layer away.
+    """
+    merged = dict(lower)
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if one in upper and other not in upper:
+            merged.pop(other, None)
+    for key, value in upper.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A config without silent defaults, its pretrained encoders by role, and which settings fitted no field."""
+
+    config: dict[str, Any]
+    pretrained: dict[str, str]
+    unknown: tuple[str, ...]
+
+
+@cache
+def _core_digest() -> str:
+    """Return one hash over the core's Python sources: a memo made by other code is not used."""
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    return sha256([file_digest(source) for source in sources])
+
+
+def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_fraction: float) -> Resolved:
+    """Return the full config of a row: plug-in default < preset < profile < table defaults < row < command line.
+
+    Profile, table defaults and command line are shared by rows of different models: fields that this row's model does
+    not have are passed over and reported in `unknown` (of the command line). The row's own options must all fit.
+    """
+    system = plugin("models", row.model)
+    layers = [profile_options(overrides.profile, train_fraction), defaults, row.options, overrides.settings]
+    memo = (
+        cache_folder()
+        / "resolved"
+        / (sha256([file_digest(system.source), _core_digest(), row.preset, layers]) + ".json")
+    )
+    if memo.is_file():
+        return Resolved(**json.loads(memo.read_text()))
+    resolved = _resolve(system, row, layers)
+    content = {"config": resolved.config, "pretrained": resolved.pretrained, "unknown": list(resolved.unknown)}
+    try:
+        write_atomically(memo, json.dumps(content))
+    except OSError:  # A cache that cannot be written costs time, never a run.
+        return resolved
+    return resolved
+
+
+def _resolve(system: Plugin, row: Row, layers: Sequence[Mapping[str, Any]]) -> Resolved:
+    """Import the plug-in and validate the merged layers with its `Config`."""
+    from pydantic import ValidationError
+
+    config_class = system.load().Config
+    presets = config_class.presets
+    if row.preset is not None and row.preset not in presets:
+        raise AvebenchError(
+            f"Row '{row.label}': {row.model} has no preset '{row.preset}'. {near_matches(row.preset, presets)}"
+        )
+    profile, defaults, options, settings = layers
+    merged = _defaults_of(config_class)
+    merged = merge(merged, presets[row.preset] if row.preset else {})
+    merged = merge(merged, _fitting(config_class, profile)[0])
+    merged = merge(merged, _fitting(config_class, defaults)[0])
+    merged = merge(merged, options)
+    fitting, unknown = _fitting(config_class, settings)
+    merged = merge(merged, fitting)
+    try:
+        config = config_class.model_validate(merged)
+    except ValidationError as error:
+        raise AvebenchError(f"Row '{row.label}' ({row.model}): {describe(error, config_class)}") from None
+    return Resolved(config.model_dump(mode="json"), dict(config.pretrained()), tuple(unknown))
+
+
+def _defaults_of(config_class: Any) -> dict[str, Any]:
+    """Return the plug-in's defaults as plain JSON without the budget that is not set."""
+    dumped: dict[str, Any] = config_class().model_dump(mode="json")
+    training = dumped.get("training")
+    if training is not None:
+        dumped["training"] = {k: v for k, v in training.items() if k not in {"steps", "epochs"} or v is not None}
+    return dumped
+
+
+def _fitting(config_class: Any, layer: Mapping[str, Any], place: tuple[str, ...] = ()) -> tuple[dict[str, Any], list[str]]:
+    """Return the part of a layer whose keys the config has, and the dotted names of the rest."""
+    known = known_keys(config_class, place)
+    fitting: dict[str, Any] = {}
+    unknown: list[str] = []
+    for key, value in layer.items():
+        if key not in known:
+            unknown.append(".".join((*place, key)))
+        elif isinstance(value, Mapping) and known_keys(config_class, (*place, key)):
+            fitting[key], inner = _fitting(config_class, value, (*place, key))
+            unknown += inner
+        else:
+            fitting[key] = value
+    return fitting, unknown
+
+
+def cells_of_row(row: Row, resolved: Resolved, overrides: Overrides, data: DataChoice, fraction: float, repetitions: int) -> list[Cell]:
+    """Return the cells of one row, one per repetition, with their keys."""
+    card = plugin("models", row.model).card
+    weights = {
+        role: {"name": name, "sha256": weights_digest(name)} for role, name in sorted(resolved.pretrained.items())
+    }
+    # An encoder counts by its content: the same weights under another path or name give the same key.
+    keyed = {**resolved.config, **{role: weight["sha256"] for role, weight in weights.items()}}
+    return [
+        Cell(
+            key=sha256(
+                {
+                    "model": card.name,
+                    "implementation": card.implementation,
+                    "config": keyed,
+                    "protocol": row.protocol,
+                    "train_fraction": fraction,
+                    "repetition": repetition,
+                    "data": data.fingerprint,
+                }
+            ),
+            row=row.label,
+            model=card.name,
+            implementation=card.implementation,
+            protocol=row.protocol,
+            preset=row.preset,
+            profile=overrides.profile,
+            config=resolved.config,
+            weights=weights,
+            data=data,
+            train_fraction=fraction,
+            repetition=repetition,
+        )
+        for repetition in range(repetitions)
+    ]
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Return `--set training.steps=100` options as a nested mapping; values are TOML, a bare word is a string."""
+    import tomllib
+
+    nested: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        parts = name.split(".")
+        if not equals or not all(parts):
+            raise AvebenchError(f"--set {setting}: write KEY=VALUE, for instance --set training.steps=100.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        for part in reversed(parts):
+            value = {part: value}
+        nested = merge(nested, value)
+    return nested
+
+
+def check_settings(unknown: Sequence[Sequence[str]], models: Sequence[str]) -> None:
+    """Raise AvebenchError for a `--set` key that fits none of the rows."""
+    if not unknown:
+        return
+    nowhere = set(unknown[0]).intersection(*map(set, unknown[1:]))
+    for name in sorted(nowhere):
+        known: set[str] = set()
+        for model in models:
+            config_class = plugin("models", model).load().Config
+            known.update(known_keys(config_class, tuple(name.split(".")[:-1])))
+        raise AvebenchError(f"--set {name}: no row of this table has this option. {near_matches(name.split('.')[-1], known)}")

@@ -1,0 +1,126 @@
+"""The command line: one function per command, heavy imports inside."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from avebench.errors import AvebenchError
+
+app = typer.Typer(
+    name="avebench",
+    help="Benchmark and reproduction harness for attribute value extraction.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Integrity, fingerprint and statistics of data sets.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+class Format(StrEnum):
+    """Output of a table."""
+
+    terminal = "terminal"
+    json = "json"
+    csv = "csv"
+    md = "md"
+    latex = "latex"
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    models = "models"
+    datasets = "datasets"
+    experiments = "experiments"
+
+
+class MissingImages(StrEnum):
+    """What a missing picture means."""
+
+    error = "error"
+    blank = "blank"
+
+
+Plugins = Annotated[Optional[list[Path]], typer.Option("--plugin", help="A plug-in file of your own; may be repeated.")]
+DataFolder = Annotated[Optional[Path], typer.Option("--data", help="Folder of the data set; default $AVEBENCH_DATA/NAME.")]
+Formats = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
+
+
+def _register(plugins: list[Path] | None) -> None:
+    from avebench.registry import add_plugin_file
+
+    for path in plugins or []:
+        add_plugin_file(path)
+
+
+@app.command("list")
+def list_(kind: Kind, plugin: Plugins = None, format: Formats = Format.terminal) -> None:
+    """List models, data sets or experiments, what each needs, and what is here."""
+    from avebench.listing import listing
+    from avebench.render import emit
+
+    _register(plugin)
+    emit(listing(kind.value), format.value)
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="Name of an experiment, path of a TOML file, or 'all'.")],
+    dataset: Annotated[Optional[str], typer.Option(help="Data set to run on; default: the table's own, else the demo set.")] = None,
+    data: DataFolder = None,
+    rows: Annotated[Optional[str], typer.Option(help="Labels of rows to run, separated by commas.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of repetitions.")] = 1,
+    train_fraction: Annotated[float, typer.Option(help="Share of the training products, above 0 and at most 1.")] = 1.0,
+    profile: Annotated[Optional[str], typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = "auto",
+    jobs: Annotated[Optional[int], typer.Option(help="Cells at a time; default: one per core, on a GPU one.")] = None,
+    text_encoder: Annotated[Optional[str], typer.Option(help="Hub id, folder, minilm or demo.")] = None,
+    image_encoder: Annotated[Optional[str], typer.Option(help="Hub id, folder or demo.")] = None,
+    missing_images: Annotated[Optional[MissingImages], typer.Option(help="What a missing picture means.")] = None,
+    set_: Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
+    record: Annotated[bool, typer.Option("--record", help="Write results/ for the repository as well.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+) -> None:
+    """Train and score what is missing, and print the table.
+
+    Examples: avebench run table6; avebench run table6 --dataset fashion --data DIR --text-encoder minilm --seeds 3
+    """
+    from avebench.cells import merge, parse_settings
+    from avebench.plan import Request
+    from avebench.reproduce import run_experiments
+
+    _register(plugin)
+    settings = parse_settings(set_ or [])
+    for key, value in (("text_encoder", text_encoder), ("image_encoder", image_encoder)):
+        if value is not None:
+            settings = merge(settings, {key: value})
+    request = Request(
+        experiment=experiment,
+        out=out,
+        dataset=dataset,
+        data=data,
+        rows=[label.strip() for label in rows.split(",")] if rows else [],
+        repetitions=seeds,
+        train_fraction=train_fraction,
+        profile=profile,
+        missing_images=missing_images.value if missing_images else None,
+        settings=settings,
+        fresh=fresh,
+    )
+    code = run_experiments(
+        request, device=device, jobs=jobs, record=record, dry_run=dry_run, format=format.value, debug=debug
+    )
+    raise typer.Exit(code)

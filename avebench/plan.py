@@ -1,0 +1,127 @@
+"""What a run would do: which rows and cells, on which data, cached or new. Reads files, trains nothing, imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from avebench.cells import Cell, DataChoice, Overrides, cells_of_row, check_settings, resolve
+from avebench.data import is_here, open_dataset
+from avebench.errors import AvebenchError
+from avebench.experiment import Experiment, Row, experiment_path, load_experiment
+from avebench.registry import plugins
+from avebench.results import Result, Store
+
+Status = Literal["finished", "interrupted", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    experiment: str
+    out: Path
+    dataset: str | None = None
+    data: Path | None = None
+    rows: Sequence[str] = ()
+    repetitions: int = 1
+    train_fraction: float = 1.0
+    profile: str | None = None
+    missing_images: Literal["error", "blank"] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRow:
+    """A row and its cells; none for a row that is not built yet."""
+
+    row: Row
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run needs to know, decided before anything is trained."""
+
+    name: str
+    experiment: Experiment
+    data: DataChoice
+    train_fraction: float
+    banner: str
+    """Said above the table when it is not the table's own data set; empty otherwise."""
+    rows: tuple[PlannedRow, ...]
+
+    def cells(self) -> list[Cell]:
+        """Return all cells in table order, repetitions of a row together; a cell that two rows share stands once."""
+        unique: dict[str, Cell] = {}
+        for planned in self.rows:
+            for cell in planned.cells:
+                unique.setdefault(cell.key, cell)
+        return list(unique.values())
+
+
+def make_plan(request: Request) -> Plan:
+    """Resolve a request to cells; AvebenchError for whatever cannot be carried out, before anything is written."""
+    if not 0 < request.train_fraction <= 1:
+        raise AvebenchError(f"--train-fraction {request.train_fraction}: give a number above 0 and at most 1.")
+    if request.repetitions < 1:
+        raise AvebenchError(f"--seeds {request.repetitions}: give at least 1.")
+    path = experiment_path(request.experiment)
+    experiment = load_experiment(path)
+    rows = experiment.select(list(request.rows))
+    data, banner = choose_data(experiment, request)
+    profile = request.profile or ("paper" if data.name == experiment.dataset else "quick")
+    overrides = Overrides(profile, request.settings)
+    planned: list[PlannedRow] = []
+    unknown: list[tuple[str, ...]] = []
+    for row in rows:
+        if row.planned:
+            planned.append(PlannedRow(row, ()))
+            continue
+        resolved = resolve(row, overrides, experiment.defaults.options, request.train_fraction)
+        unknown.append(resolved.unknown)
+        cells = cells_of_row(row, resolved, overrides, data, request.train_fraction, request.repetitions)
+        planned.append(PlannedRow(row, tuple(cells)))
+    check_settings(unknown, [row.model for row in rows if not row.planned])
+    return Plan(path.stem, experiment, data, request.train_fraction, banner, tuple(planned))
+
+
+def choose_data(experiment: Experiment, request: Request) -> tuple[DataChoice, str]:
+    """Return the data of a run and what must be said above its table.
+
+    Without `--dataset` the table's own data set is used when it is here and the built-in one otherwise.
+    """
+    name = request.dataset or experiment.dataset
+    if request.dataset is None and request.data is None and not is_here(name):
+        name = next(known.name for known in plugins("datasets").values() if known.card.built_in)
+    options = {} if request.missing_images is None else {"missing_images": request.missing_images}
+    dataset = open_dataset(name, request.data, options)
+    choice = DataChoice(name, dataset.folder, dataset.options.model_dump(mode="json"), dataset.fingerprint())
+    if name == experiment.dataset:
+        return choice, ""
+    own = f"This is not the table's own data set ({experiment.dataset}): everything measured here is on '{name}'"
+    why = " because it is not on this machine" if request.dataset is None else ""
+    return choice, f"{own}{why}. Published figures are of {experiment.dataset} and cannot be compared with it."
+
+
+def status(store: Store, cell: Cell) -> Status:
+    """Return whether a cell is finished, was interrupted, or is new."""
+    if store.finished(cell.key):
+        return "finished"
+    return "interrupted" if (store.folder(cell.key) / "checkpoint").is_dir() else "new"
+
+
+def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
+    """Return the expected wall time of a cell from finished ones of the same row, data and fraction; None without any."""
+    seconds = [
+        sum(result.seconds.values())
+        for result in history
+        if result.model == cell.model
+        and result.config == cell.config
+        and result.fingerprint == cell.data.fingerprint
+        and result.train_fraction == cell.train_fraction
+    ]
+    return sum(seconds) / len(seconds) if seconds else None

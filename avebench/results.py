@@ -1,0 +1,235 @@
+"""The results store: one folder per finished cell, written once and atomically; and the schema of a result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from avebench.errors import AvebenchError
+from avebench.weights import write_atomically
+
+RESULT_VERSION = 1
+
+
+class MetricValue(BaseModel):
+    """One metric: `value` in %, with the counts behind it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    tp: int
+    predicted: int
+    gold: int
+
+
+class CountTriple(BaseModel):
+    """True positives, predicted and gold spans."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tp: int
+    predicted: int
+    gold: int
+
+
+class Scores(BaseModel):
+    """What one split says: metrics, counts per attribute and per slice."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    examples: int
+    """Number of examples scored; equals the number of gold examples."""
+    metrics: dict[str, MetricValue]
+    """Metric name -> value in % and counts."""
+    per_attribute: dict[str, CountTriple]
+    """Attribute -> span counts (string pairs where the system cannot point at the text)."""
+    per_slice: dict[str, dict[str, Any]]
+    """Slice -> {"examples": n, "tp", "predicted", "gold"} of the same counts."""
+    mean_selected_range: float
+    """Mean number of predicted attributes per example, N_m of the journal."""
+    c_o: float
+    """Classification outputs of one tagger over all attributes, (2N + 1) S1 (journal Eq. 1), at the mean text length."""
+    c_m: float
+    """Classification outputs with N_m selected attributes, N + 3 S1 N_m (journal Eq. 2), at the mean text length."""
+
+
+class Weight(BaseModel):
+    """A pretrained encoder: the name it was asked for by, and the SHA-256 of its files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: str
+
+
+class Result(BaseModel):
+    """Everything that is known of one finished cell. Tables, reports and comparisons are functions of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = RESULT_VERSION
+    """Version of this schema."""
+    key: str
+    """Cell key, SHA-256."""
+    experiment: str
+    """Name of the experiment that ran the cell first."""
+    row: str
+    """Label of the row that ran the cell first."""
+    model: str
+    """Registry name of the system."""
+    implementation: int
+    """The card's `implementation` when the cell ran."""
+    protocol: str
+    """Attribute range protocol: what the system was told at test time."""
+    preset: str | None
+    """Preset of the plug-in, if the row named one."""
+    profile: str
+    """Named set of overrides."""
+    dataset: str
+    """Registry name of the data set."""
+    fingerprint: str
+    """SHA-256 of the data."""
+    dataset_options: dict[str, Any]
+    """Reader options."""
+    split: str
+    """Split that `scores` are of."""
+    train_fraction: float
+    """Share of the training products used."""
+    train_examples: int
+    """Training examples used."""
+    repetition: int
+    """Repetition, counted from 0."""
+    seed: int
+    """Seed of the initialisation."""
+    config: dict[str, Any]
+    """Fully resolved model config."""
+    weights: dict[str, Weight]
+    """Role -> pretrained encoder."""
+    chunk_scheme: str
+    """How tags became spans: lenient or strict."""
+    scorer_version: int
+    """Version of the metrics; results of an older one are scored again from the stored predictions."""
+    scores: Scores
+    """Scores on `split`."""
+    scores_extended: Scores | None
+    """Scores on the training products left out by the train fraction; None at fraction 1. Never mixed with `scores`."""
+    validation: dict[str, float]
+    """Validation metrics of the chosen checkpoint, in %; empty for closed-form systems."""
+    selection: str
+    """Rule that chose the checkpoint."""
+    epochs: float
+    """Epochs trained."""
+    steps: int
+    """Optimiser steps trained."""
+    best_step: int
+    """Step of the chosen checkpoint."""
+    history: list[dict[str, Any]]
+    """One entry per validation: step, epoch, mean losses, validation metrics, seconds."""
+    parameters: int
+    """Trained parameters."""
+    reader_notes: dict[str, int]
+    """What the reader did on its own: dropped lines, blank pictures."""
+    truncated: int
+    """Test examples with units beyond the encoder's limit."""
+    seconds: dict[str, float]
+    """Wall time per phase, in seconds."""
+    peak_memory: int
+    """Peak memory in bytes: of the process on CPU, of the allocator on GPU."""
+    versions: dict[str, str]
+    """Versions of Python and the libraries that numbers depend on."""
+    hardware: dict[str, Any]
+    """CPU or GPU model and cores; no host name."""
+    revision: str
+    """Git revision of this package, empty outside a checkout."""
+    dirty: bool
+    """Whether the package's checkout had uncommitted changes."""
+    started: float
+    """Unix time at which the cell was started first."""
+    finished: float
+    """Unix time at which the result was written."""
+
+
+class Store:
+    """Finished cells under `<out>/cells/<key>/`. The only place where `run` looks for them."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def prepare(self) -> None:
+        """Create the folder; AvebenchError if it cannot be written."""
+        try:
+            (self.out / "cells").mkdir(parents=True, exist_ok=True)
+            probe = self.out / "cells" / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise AvebenchError(
+                f"The output folder {self.out} cannot be written ({error.strerror}). Choose another with --out."
+            ) from None
+
+    def folder(self, key: str) -> Path:
+        """Return the folder of a cell."""
+        return self.out / "cells" / key
+
+    def lock(self, key: str) -> FileLock:
+        """Return the lock that a process holds while it works on a cell; the system frees it when the process dies."""
+        self.folder(key).mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder(key) / "lock")
+
+    def finished(self, key: str) -> bool:
+        """Return whether the cell has a result."""
+        return (self.folder(key) / "result.json").is_file()
+
+    def load(self, key: str) -> Result:
+        """Return the result of a finished cell; AvebenchError if its file is not of this version."""
+        return load_result(self.folder(key) / "result.json")
+
+    def results(self) -> list[Result]:
+        """Return every readable result, for history; broken ones are passed over."""
+        found = []
+        for path in sorted((self.out / "cells").glob("*/result.json")):
+            try:
+                found.append(load_result(path))
+            except AvebenchError:
+                continue
+        return found
+
+    def write(self, result: Result) -> None:
+        """Write the result; the cell is finished from then on."""
+        write_atomically(self.folder(result.key) / "result.json", dump(result))
+
+    def forget(self, key: str) -> None:
+        """Remove what a cell left, so that it runs again from the start. The lock stays: its holder calls this."""
+        for path in self.folder(key).iterdir():
+            if path.name == "lock":
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def load_result(path: Path) -> Result:
+    """Read a result file; AvebenchError names the file and what is wrong."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AvebenchError(f"The result {path} cannot be read ({error}). Run its cell again with --fresh.") from None
+    if not isinstance(content, dict) or content.get("version") != RESULT_VERSION:
+        raise AvebenchError(f"The result {path} is of another version. Run its cell again with --fresh.")
+    try:
+        return Result.model_validate(content)
+    except ValidationError as error:
+        raise AvebenchError(
+            f"The result {path} is not complete: {error.errors()[0]['loc']}. Run its cell again with --fresh."
+        ) from None
+
+
+def dump(result: Result) -> str:
+    """Return a result as indented JSON."""
+    return json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

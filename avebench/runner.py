@@ -1,0 +1,107 @@
+"""Runs cells in processes of their own: skips finished ones, shares them with other processes, survives a failing one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+from avebench.cells import Cell
+from avebench.registry import plugin_files
+from avebench.results import Store
+from avebench.worker import Job, work
+
+EventKind = Literal["started", "waiting", "progress", "finished", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to show: a cell, what happened, and its details (progress of the training, or the failure)."""
+
+    cell: Cell
+    kind: EventKind
+    detail: Any = None
+
+
+@dataclass(slots=True)
+class _Running:
+    cell: Cell
+    process: BaseProcess
+    connection: Connection
+    outcome: tuple[str, Any] | None = None
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    *,
+    experiment: str,
+    out: Path,
+    jobs: int,
+    device: str,
+    debug: bool,
+    show: Callable[[Event], None],
+) -> dict[str, str]:
+    """Run the cells that are not finished, `jobs` at a time; return key -> message of those that failed.
+
+    Every cell has a process of its own, so that a crash takes nothing with it, and one thread, so that the scores do
+    not depend on `jobs`. A cell that another process on the same folder works on is waited for, not trained twice.
+    """
+    store = Store(out)
+    waiting = [cell for cell in cells if not store.finished(cell.key)]
+    running: list[_Running] = []
+    failures: dict[str, str] = {}
+    # Set before the children start: torch reads these when it is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    context = multiprocessing.get_context("spawn")
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                cell = waiting.pop(0)
+                receiver, sender = context.Pipe(duplex=False)
+                job = Job(cell, experiment, out, device, plugin_files(), debug)
+                process = context.Process(target=work, args=(job, sender, os.getpid()), name=cell.row)
+                process.start()
+                sender.close()
+                running.append(_Running(cell, process, receiver))
+                show(Event(cell, "started"))
+            _collect(running, failures, show)
+    except BaseException:
+        for one in running:
+            one.process.kill()
+        raise
+    return failures
+
+
+def _collect(running: list[_Running], failures: dict[str, str], show: Callable[[Event], None]) -> None:
+    """Wait for messages of the running cells, show them, and take those that ended off the list."""
+    ready = wait([one.connection for one in running], timeout=1.0)
+    for one in list(running):
+        if one.connection not in ready:
+            continue
+        try:
+            kind, detail = one.connection.recv()
+        except EOFError:
+            one.process.join()
+            running.remove(one)
+            kind, detail = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
+            if kind == "failed":
+                failures[one.cell.key] = detail
+            show(Event(one.cell, kind, detail))
+            continue
+        if kind in {"finished", "failed"}:
+            one.outcome = (kind, detail)
+        else:
+            show(Event(one.cell, kind, detail))
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its process was ended by signal {-code}; run the same command again to continue from its checkpoint"
+    return f"its process ended with code {code} without a result"
+

@@ -1,0 +1,84 @@
+"""Cell keys depend on content alone, and overrides are laid in the documented order."""
+
+from pathlib import Path
+
+import pytest
+
+from avebench.cells import DataChoice, Overrides, cells_of_row, check_settings, merge, parse_settings, resolve
+from avebench.errors import AvebenchError
+from avebench.experiment import Row
+
+QUICK = Overrides("quick", {"text_encoder": "minilm"})
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVEBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def test_merge_takes_the_other_budget_away() -> None:
+    lower = {"training": {"epochs": 45, "batch_size": 70}}
+    assert merge(lower, {"training": {"steps": 600}}) == {"training": {"steps": 600, "batch_size": 70}}
+    assert merge(merge(lower, {"training": {"steps": 6}}), {"training": {"epochs": 2}})["training"]["epochs"] == 2
+    assert lower == {"training": {"epochs": 45, "batch_size": 70}}
+
+
+def test_precedence() -> None:
+    row = Row(label="r", model="dram", options={"dropout": 0.3, "training": {"batch_size": 8}})
+    settings = Overrides("quick", {"training": {"batch_size": 4}})
+    paper = resolve(Row(label="r", model="dram"), Overrides("paper", {}), {}, 1.0).config
+    assert paper["training"]["batch_size"] == 70 and paper["training"]["epochs"] == 45
+    assert resolve(row, Overrides("quick", {}), {"dropout": 0.4}, 0.1).config["dropout"] == 0.3
+    config = resolve(row, settings, {"dropout": 0.4}, 0.1).config
+    assert config["training"]["batch_size"] == 4
+    assert config["training"]["steps"] == 600 and config["training"]["epochs"] is None
+
+
+def test_row_options_must_fit_and_shared_ones_may_not() -> None:
+    with pytest.raises(AvebenchError, match="Row 'r'.*no field 'dropuot'.*'dropout'"):
+        resolve(Row(label="r", model="dram", options={"dropuot": 0.3}), QUICK, {}, 1.0)
+    resolved = resolve(Row(label="d", model="dictionary"), QUICK, {}, 1.0)
+    assert resolved.unknown == ("text_encoder",) and resolved.pretrained == {}
+    check_settings([resolved.unknown, ()], ["dictionary", "dram"])
+    with pytest.raises(AvebenchError, match="--set text_encoder"):
+        check_settings([resolved.unknown], ["dictionary"])
+
+
+def test_settings_are_toml_values() -> None:
+    assert parse_settings(["training.steps=100", "text_encoder=minilm", "a.b=[1, 2]"]) == {
+        "training": {"steps": 100},
+        "text_encoder": "minilm",
+        "a": {"b": [1, 2]},
+    }
+    with pytest.raises(AvebenchError, match="KEY=VALUE"):
+        parse_settings(["training.steps"])
+
+
+def _keys(row: Row, overrides: Overrides, data: DataChoice, fraction: float = 1.0, repetitions: int = 2) -> list[str]:
+    resolved = resolve(row, overrides, {}, fraction)
+    return [cell.key for cell in cells_of_row(row, resolved, overrides, data, fraction, repetitions)]
+
+
+def test_key_depends_on_content_only(tmp_path: Path) -> None:
+    row = Row(label="d", model="dictionary")
+    here = DataChoice("jsonl", tmp_path / "a", {}, "f" * 64)
+    there = DataChoice("jsonl", tmp_path / "b", {}, "f" * 64)
+    keys = _keys(row, QUICK, here)
+    assert len(set(keys)) == 2
+    assert keys == _keys(Row(label="another label", model="dictionary"), Overrides("paper", {}), there)
+    assert set(keys).isdisjoint(_keys(row, QUICK, DataChoice("jsonl", tmp_path, {}, "e" * 64)))
+    assert set(keys).isdisjoint(_keys(row, QUICK, here, fraction=0.5))
+
+
+def test_key_follows_encoder_content_not_its_path(tmp_path: Path) -> None:
+    row = Row(label="t", model="dram")
+    data = DataChoice("jsonl", None, {}, "f" * 64)
+    for name, weights in (("one", b"w"), ("same", b"w"), ("other", b"v")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(weights)
+    one, same, other = (
+        _keys(row, Overrides("quick", {"text_encoder": str(tmp_path / name)}), data) for name in ("one", "same", "other")
+    )
+    assert one == same
+    assert set(one).isdisjoint(other)
