@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from avebench.examples import Span
+from avebench.examples import Span, Units
 from avebench.model import ChunkScheme
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -23,6 +23,11 @@ def word_units(text: str) -> tuple[tuple[int, int], ...]:
 def character_units(text: str) -> tuple[tuple[int, int], ...]:
     """Return one range per code point, white space included, as character taggers of Chinese label them."""
     return tuple((position, position + 1) for position in range(len(text)))
+
+
+def text_units(text: str, units: Units) -> tuple[tuple[int, int], ...]:
+    """Return the character ranges of the units of `text` of the named kind."""
+    return character_units(text) if units == "character" else word_units(text)
 
 
 def bio_labels(attributes: Iterable[str]) -> list[str]:
