@@ -1,0 +1,57 @@
+"""The tagging decoder of DRAM and its rows: BiLSTM, dropout, linear layer and CRF over labelling units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from avebench.nn.crf import CRF, Reduction
+
+
+class BiLSTMCRF(nn.Module):
+    """A one-layer BiLSTM (D -> D/2 per direction), dropout, Linear (D -> T) and a linear-chain CRF.
+
+    Rows are packed by length, so that neither padding nor the other rows of the batch change a prediction. A row may
+    be empty. `inputs` is D, an even number; ValueError if it is odd.
+    """
+
+    def __init__(self, inputs: int, num_tags: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        if inputs % 2:
+            raise ValueError(f"The decoder's input size is {inputs}; it must be even, half for each direction.")
+        self.lstm = nn.LSTM(inputs, inputs // 2, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(inputs, num_tags)
+        self.crf = CRF(num_tags)
+
+    def emissions(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return the tag scores (B, S, T) of unit states (B, S, D); rows are meaningful up to their `lengths`."""
+        width = states.size(1)
+        if not states.numel():
+            return states.new_zeros(len(states), width, self.crf.num_tags)
+        # An LSTM refuses empty rows: they run over one padding position, whose scores the CRF never sees.
+        packed = pack_padded_sequence(
+            states, torch.tensor(lengths).clamp(min=1), batch_first=True, enforce_sorted=False
+        )
+        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=width)  # (B, S, D)
+        scores: Tensor = self.linear(self.dropout(hidden))  # (B, S, T)
+        return scores
+
+    def loss(self, states: Tensor, lengths: Sequence[int], tags: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the negative log-likelihood of `tags` (B, S); `mean` is over rows (journal 3.3, L_CRF)."""
+        mask = prefix_mask(lengths, states.size(1), states.device)
+        likelihood: Tensor = self.crf(self.emissions(states, lengths), tags, mask, reduction)
+        return -likelihood
+
+    def decode(self, states: Tensor, lengths: Sequence[int]) -> list[list[int]]:
+        """Return the best tags of every row, as many as its length."""
+        mask = prefix_mask(lengths, states.size(1), states.device)
+        return self.crf.decode(self.emissions(states, lengths), mask)
+
+
+def prefix_mask(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
+    """Return the mask (B, width) that is true at the first `lengths[b]` positions of row b."""
+    return torch.arange(width, device=device) < torch.tensor(lengths, dtype=torch.long, device=device).unsqueeze(1)

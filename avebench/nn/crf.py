@@ -1,0 +1,110 @@
+"""A linear-chain CRF over ragged batches: pytorch-crf's parameters and likelihood, and a batched Viterbi search."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torchcrf  # type: ignore[import-untyped]  # pytorch-crf ships no types.
+from torch import Tensor
+
+Reduction = Literal["none", "sum", "mean", "token_mean"]
+
+
+class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the type checker.
+    """Linear-chain conditional random field (Lafferty et al., 2001) over `num_tags` tags, batch first.
+
+    Parameters, their names and their start are pytorch-crf's: `start_transitions` (T,), `end_transitions` (T,) and
+    `transitions` (T, T), from row tag to column tag. Beyond it, a sequence may be empty: its log-likelihood is 0 and
+    its best path is empty. Masks are (B, S) and mark a prefix of every row.
+    """
+
+    def __init__(self, num_tags: int) -> None:
+        super().__init__(num_tags, batch_first=True)
+
+    def forward(
+        self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None, reduction: Reduction = "sum"
+    ) -> Tensor:
+        """Return the log-likelihood of `tags` (B, S) under `emissions` (B, S, T): (B,) for `none`, else a scalar.
+
+        `mean` is over sequences, empty ones included, `token_mean` over positions; of nothing, each of them is 0.
+        Half precision is computed in float32, also under autocast. ValueError if shapes do not match, the mask marks
+        no prefix, or the reduction is unknown.
+        """
+        if reduction not in ("none", "sum", "mean", "token_mean"):
+            raise ValueError(f"The reduction is '{reduction}'; it must be none, sum, mean or token_mean.")
+        mask = self._prefix_mask(emissions, mask)
+        filled = mask.any(dim=1).nonzero().squeeze(1)
+        # The product with zero keeps an all-empty batch differentiable.
+        likelihood: Tensor = self.start_transitions.sum() * 0 + emissions.new_zeros(len(emissions), dtype=torch.float32)
+        if len(filled):
+            with torch.autocast(emissions.device.type, enabled=False):
+                # A padded emission is multiplied by zero further down, which would not remove an infinite one.
+                scores = _at_least_float32(emissions).masked_fill(~mask.unsqueeze(2), 0.0)
+                found = super().forward(scores[filled], tags[filled], mask[filled], reduction="none")
+            likelihood = likelihood.to(found.dtype).index_put((filled,), found)
+        if reduction == "none":
+            return likelihood
+        if reduction == "mean":
+            return likelihood.sum() / max(len(likelihood), 1)
+        return likelihood.sum() / mask.sum().clamp(min=1) if reduction == "token_mean" else likelihood.sum()
+
+    @torch.no_grad()
+    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        """Return the best tag sequence of every row of `emissions` (B, S, T), each as long as its mask.
+
+        Its score is exactly that of `torchcrf.CRF.decode`; the path is the same wherever the best one is unique.
+        ValueError if shapes do not match or the mask marks no prefix.
+        """
+        mask = self._prefix_mask(emissions, mask)
+        lengths = mask.sum(dim=1)
+        if not mask.any():
+            return [[] for _ in range(len(emissions))]
+        with torch.autocast(emissions.device.type, enabled=False):
+            paths = self._best_paths(_at_least_float32(emissions), lengths)
+        rows = paths.t().tolist()
+        return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+
+    def _prefix_mask(self, emissions: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the mask (B, S) as booleans, all true for None; ValueError unless all fits and it marks prefixes."""
+        shape = tuple(emissions.shape)
+        if len(shape) != 3 or shape[2] != self.num_tags:
+            raise ValueError(f"Emissions must be (batch, positions, {self.num_tags} tags), not of shape {shape}.")
+        if mask is None:
+            return torch.ones(shape[:2], dtype=torch.bool, device=emissions.device)
+        if mask.shape != shape[:2]:
+            raise ValueError(f"The mask is of shape {tuple(mask.shape)}, the emissions of {shape}.")
+        mask = mask.bool()
+        if (mask[:, 1:] & ~mask[:, :-1]).any():
+            raise ValueError("The mask must mark a prefix of every row; a marked position follows an unmarked one.")
+        return mask
+
+    def _best_paths(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Return the best tags (S, B) of `emissions` (B, S, T); what stands at and after a row's length means nothing.
+
+        All rows run to the last position. Time-major with the batch innermost, every step is a few passes over
+        contiguous memory; a row's result is read off at its own length afterwards.
+        """
+        # A copy (S, T, B) that becomes the table of best scores.
+        scores = emissions.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
+        steps, _, size = scores.shape
+        previous = torch.empty(scores.shape, dtype=torch.long, device=scores.device)
+        scores[0] += self.start_transitions.unsqueeze(1)
+        transitions = self.transitions.unsqueeze(2)  # (T from, T to, 1)
+        for step in range(1, steps):
+            best, previous[step] = (scores[step - 1].unsqueeze(1) + transitions).max(dim=0)  # (T to, B)
+            scores[step] += best
+        rows = torch.arange(size, device=scores.device)
+        last = (lengths - 1).clamp(min=0)
+        paths = torch.empty((steps, size), dtype=torch.long, device=scores.device)
+        final = (scores[last, :, rows] + self.end_transitions).argmax(dim=1)  # (B,)
+        paths[steps - 1] = final
+        for step in range(steps - 1, 0, -1):
+            came_from = previous[step].gather(0, paths[step].unsqueeze(0)).squeeze(0)
+            paths[step - 1] = torch.where(last >= step, came_from, final)
+        return paths
+
+
+def _at_least_float32(emissions: Tensor) -> Tensor:
+    """Return half precision as float32, wider types as they are."""
+    return emissions.float() if emissions.dtype in (torch.float16, torch.bfloat16) else emissions

@@ -1,0 +1,263 @@
+"""Any Hugging Face BERT or RoBERTa as an encoder of labelling units: one vector per unit, exactly aligned.
+
+Units are tokenised one by one, so no word piece ever spans two of them; word pieces, [CLS], [SEP] and padding stay in
+this module. Nothing is ever fetched: an encoder is a folder on this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from logging import CRITICAL
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.utils import logging
+
+from avebench.errors import AvebenchError
+from avebench.examples import Example, Units
+from avebench.weights import encoder_folder
+
+Pooling = Literal["first", "mean"]
+ARCHITECTURES = ("bert", "roberta")
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_MEMO_LIMIT = 1 << 18
+_Ids = np.ndarray[tuple[int], np.dtype[np.int32]]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """One text as word-piece ids (P,), with [CLS] in front and [SEP] behind, and where its U units stand in them.
+
+    Unit u owns `counts[u]` pieces from position `first[u]` on. The last `truncated` units of the example did not fit
+    into the encoder; they are not among the U and get no vector.
+    """
+
+    ids: _Ids
+    first: _Ids
+    counts: _Ids
+    truncated: int
+
+
+class TextStates(NamedTuple):
+    """What leaves the encoder: unit states (B, S, H), zero behind a row's last unit, and the [CLS] states (B, H)."""
+
+    units: Tensor
+    cls: Tensor
+
+
+class TextEncoder(nn.Module):
+    """The pretrained encoder `name` (hub id in the local cache, folder, `minilm`) over units of one kind.
+
+    A unit's vector is the last-layer state of its first word piece, or the `mean` over its pieces. A character unit is
+    tokenised by itself. A word is tokenised with the white space before it, as a tokenizer that marks word starts
+    (RoBERTa) saw it in pretraining. A unit without any piece (a control character) is read as the unknown piece.
+    AvebenchError if tokenizer or weights are missing, broken, or of another architecture.
+    """
+
+    def __init__(self, name: str, units: Units, pooling: Pooling = "first") -> None:
+        super().__init__()
+        self.units = units
+        self.pooling = pooling
+        folder = encoder_folder(name)
+        place = f"the encoder {folder}" if name == str(folder) else f"the encoder '{name}' ({folder})"
+        _check_architecture(place, folder)
+        with _quiet():
+            self.tokenizer = _load_tokenizer(place, folder)
+            self.model = _load_model(place, folder)
+        config = self.model.config
+        if len(self.tokenizer) > config.vocab_size:
+            raise AvebenchError(
+                f"The tokenizer of {place} has {len(self.tokenizer)} pieces, its weights only {config.vocab_size}. "
+                "They belong to different models; copy both from the same place."
+            )
+        self.hidden: int = config.hidden_size
+        # RoBERTa numbers positions from the padding id + 1 on.
+        reserved = config.pad_token_id + 1 if config.model_type == "roberta" else 0
+        self.limit: int = config.max_position_embeddings - reserved
+        """Word pieces that fit in, [CLS] and [SEP] included."""
+        self._pieces: dict[str, tuple[int, ...]] = {}
+
+    def encode(self, example: Example) -> EncodedText:
+        """Return the ids and the alignment of the example's units, as many of them as fit into the encoder."""
+        texts = [self._unit_text(example.text, start, end) for start, end in example.tokens]
+        self._tokenise([text for text in texts if text not in self._pieces])
+        ids = [self.tokenizer.cls_token_id]
+        first: list[int] = []
+        counts: list[int] = []
+        for text in texts:
+            pieces = self._pieces[text]
+            if len(ids) + len(pieces) + 1 > self.limit:
+                break
+            first.append(len(ids))
+            counts.append(len(pieces))
+            ids.extend(pieces)
+        ids.append(self.tokenizer.sep_token_id)
+        return EncodedText(_array(ids), _array(first), _array(counts), truncated=len(texts) - len(first))
+
+    def _unit_text(self, text: str, start: int, end: int) -> str:
+        follows_space = self.units == "word" and start > 0 and text[start - 1].isspace()
+        return (" " if follows_space else "") + text[start:end]
+
+    def _tokenise(self, texts: Sequence[str]) -> None:
+        """Remember the pieces of `texts`; text that spells a special symbol ("[SEP]") is taken as ordinary text."""
+        if not texts:
+            return
+        unknown = (self.tokenizer.unk_token_id,)
+        found = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False
+        )["input_ids"]
+        if len(self._pieces) > _MEMO_LIMIT:
+            kept = set(texts)
+            self._pieces = {text: pieces for text, pieces in self._pieces.items() if text in kept}
+        self._pieces.update((text, tuple(pieces) or unknown) for text, pieces in zip(texts, found, strict=True))
+
+    def collate(self, encoded: Sequence[EncodedText]) -> dict[str, Any]:
+        """Return a padded batch: `ids` and `mask` (B, P), `first` and `counts` (B, S), and `lengths`, a list of B.
+
+        S is at least 1, so that a batch of empty texts has tensors too.
+        """
+        ids = _padded([text.ids for text in encoded], self.tokenizer.pad_token_id)
+        pieces = torch.tensor([len(text.ids) for text in encoded])
+        return {
+            "ids": ids,
+            "mask": torch.arange(ids.size(1)) < pieces.unsqueeze(1),
+            "first": _padded([text.first for text in encoded], 0),
+            "counts": _padded([text.counts for text in encoded], 0),
+            "lengths": [len(text.first) for text in encoded],
+        }
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return E (B, P, H) of `ids` (B, P): word, position and type embeddings after LayerNorm and dropout."""
+        embeddings: Tensor = self.model.embeddings(input_ids=ids)
+        return embeddings
+
+    def layers(self, embeddings: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Return the output (B, P, H) of every Transformer layer over E (B, P, H); `mask` (B, P) cuts keys."""
+        attention = create_bidirectional_mask(
+            config=self.model.config, inputs_embeds=embeddings, attention_mask=mask.long()
+        )
+        states: list[Tensor] = []
+        for layer in self.model.encoder.layer:
+            embeddings = layer(embeddings, attention)
+            states.append(embeddings)
+        return tuple(states)
+
+    def pool(self, states: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return the unit vectors (B, S, H) of piece states (B, P, H), zero where a row has no unit."""
+        first, counts = batch["first"], batch["counts"]  # (B, S)
+        if self.pooling == "first":
+            units = states.gather(1, first.unsqueeze(2).expand(-1, -1, states.size(2)))
+            return units.masked_fill((counts == 0).unsqueeze(2), 0.0)
+        positions = torch.arange(states.size(1), device=states.device)
+        owned = (positions >= first.unsqueeze(2)) & (positions < (first + counts).unsqueeze(2))  # (B, S, P)
+        shares = owned / counts.clamp(min=1).unsqueeze(2)
+        means: Tensor = shares.to(states.dtype) @ states
+        return means
+
+    def forward(self, batch: dict[str, Any]) -> TextStates:
+        """Return the last-layer states of a batch that `collate` made."""
+        last = self.layers(self.embed(batch["ids"]), batch["mask"])[-1]
+        return TextStates(self.pool(last, batch), last[:, 0])
+
+
+def _array(values: Sequence[int]) -> _Ids:
+    return np.array(values, dtype=np.int32)
+
+
+def _padded(rows: Sequence[_Ids], value: int) -> Tensor:
+    """Return the rows as one long tensor (B, W), W at least 1, filled up with `value`."""
+    table = np.full((len(rows), max([1, *(len(row) for row in rows)])), value, dtype=np.int64)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return torch.from_numpy(table)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the load report (heads that are not used) and the progress bar of transformers."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(CRITICAL)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no types here.
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # As above.
+
+
+def _check_architecture(place: str, folder: Path) -> None:
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AvebenchError(
+            f"The config.json of {place} names no model_type ({_line(error)}) Name a folder saved by save_pretrained."
+        ) from None
+    if kind not in ARCHITECTURES:
+        raise AvebenchError(f"The type of {place} is '{kind}'; text encoders are of type {' or '.join(ARCHITECTURES)}.")
+
+
+def _load_tokenizer(place: str, folder: Path) -> Any:
+    # Without its files transformers silently makes up a tokenizer of five symbols.
+    if not any((folder / file).is_file() for file in VOCABULARY_FILES):
+        raise AvebenchError(
+            f"There is no tokenizer in {place}: none of {', '.join(VOCABULARY_FILES)} is there. Copy the tokenizer "
+            "files of the model into that folder."
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # The Rust tokenizers raise bare Exception.
+        raise AvebenchError(
+            f"The tokenizer of {place} cannot be read: {_line(error)} Copy its files again from where the model is."
+        ) from None
+    for symbol in ("cls_token", "sep_token", "pad_token", "unk_token"):
+        if getattr(tokenizer, f"{symbol}_id") is None:
+            raise AvebenchError(f"The tokenizer of {place} has no {symbol}; that of a BERT or RoBERTa has one.")
+    return tokenizer
+
+
+def _load_model(place: str, folder: Path) -> Any:
+    try:
+        model, report = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            weights_only=True,
+            dtype=torch.float32,
+            add_pooling_layer=False,
+            output_loading_info=True,
+            # Reported below by name; left to itself transformers points to a printed report.
+            ignore_mismatched_sizes=True,
+        )
+    except pickle.UnpicklingError:
+        raise AvebenchError(
+            f"The weights of {place} are not plain tensors but pickled Python objects, which are never loaded. "
+            "Convert them to model.safetensors where you trust them."
+        ) from None
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise AvebenchError(
+            f"The weights of {place} cannot be loaded: {_line(error)} Name a folder saved by save_pretrained, with "
+            "config.json and model.safetensors of the same model."
+        ) from None
+    misfits = {str(key) for key in report["missing_keys"]} | {str(key[0]) for key in report["mismatched_keys"]}
+    if misfits:
+        raise AvebenchError(
+            f"The weights of {place} do not fit its config.json: {len(misfits)} tensors are missing or of another "
+            f"shape, for instance '{min(misfits)}'. Copy both files from the same model."
+        )
+    return model
+
+
+def _line(error: Exception) -> str:
+    """Return the first sentence of an error, on one line and with a full stop."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+    return text if text.endswith(".") else text + "."

@@ -1,0 +1,60 @@
+"""Tiny encoders with random weights, for tests that need the shape of BERT or RoBERTa but not its knowledge."""
+
+from pathlib import Path
+
+import pytest
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "blue", "red", "dress", "sun", "##dress", "##es", "long", "a"]
+PIECES += ["12", "黑", "色", "裙", "1", "2", "-", "."]
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a 2-layer BERT of width 16 with 24 positions and the word pieces of `PIECES`."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = BertConfig(
+            vocab_size=len(PIECES),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=24,
+        )
+        BertModel(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(PIECES), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a 2-layer RoBERTa of width 16 with 22 usable positions and a byte-level vocabulary."""
+    import torch
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel
+
+    folder = tmp_path_factory.mktemp("tiny-roberta")
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        ["a red dress and a blue dress, long dresses"] * 20,
+        vocab_size=300,
+        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+    )
+    tokenizer.save_model(str(folder))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = RobertaConfig(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=24,
+            type_vocab_size=1,
+        )
+        RobertaModel(config).save_pretrained(folder)
+    return folder

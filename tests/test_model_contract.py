@@ -1,0 +1,214 @@
+"""What every registered model must do, whatever it is. A new model needs one entry in `OPTIONS`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
+from avebench.model import Model
+from avebench.nn.neural import NeuralModel, move
+from avebench.registry import plugin, plugins
+from avebench.tagging import word_units
+
+SCHEMA = AttributeSchema(("color", "kind", "length"))
+TRAINING = {"batch_size": 4, "steps": 1, "epochs": None, "learning_rates": {"default": 1e-2}}
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "dictionary": [{}],
+    "dram": [
+        {"text_encoder": "tiny_bert", "training": TRAINING},
+        {"text_encoder": "tiny_roberta", "pooling": "mean", "training": TRAINING},
+    ],
+}
+"""Options of small variants by model; `tiny_bert` and `tiny_roberta` stand for the folders of the fixtures."""
+CASES = [(name, number) for name in plugins("models") for number in range(max(len(OPTIONS.get(name, [])), 1))]
+TITLES = (
+    "a *red/color* *sundress/kind* .",
+    "*long/length* *blue/color* *dress/kind*",
+    "*blue/color* - *red/color* *dresses/kind*",
+    "a *long/length* *dress/kind* a *blue/color* *sundress/kind*",
+    "a a a",
+    "*12/length* *dress/kind* - *2/length*",
+    "*sun red/color* *sundress/kind*",
+    "",
+)
+
+
+def parse(number: int, title: str) -> Example:
+    """Return the example of a title whose values are written `*value/attribute*`."""
+    text, spans = "", []
+    for part, marked in enumerate(title.split("*")):
+        value, _, attribute = marked.partition("/")
+        if part % 2:
+            spans.append(Span(attribute, len(text), len(text) + len(value)))
+        text += value
+    return Example(f"e{number}", text, word_units(text), tuple(spans), pairs_from_spans(text, spans))
+
+
+EXAMPLES = [parse(number, title) for number, title in enumerate(TITLES)]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def build(request: pytest.FixtureRequest) -> Any:
+    """Return a function that builds the model of the case from a seed."""
+    name, number = request.param
+    if name not in OPTIONS:
+        pytest.fail(f"The model '{name}' is registered but has no entry in OPTIONS, so that nothing checks it.")
+    module = plugin("models", name).load()
+    folders = {"tiny_bert", "tiny_roberta"}
+    options = {
+        key: str(request.getfixturevalue(value)) if isinstance(value, str) and value in folders else value
+        for key, value in OPTIONS[name][number].items()
+    }
+    config = module.Config(**options)
+
+    def make(seed: int = 0) -> Model:
+        torch.manual_seed(seed)
+        vocabulary = json.loads(json.dumps(module.Model.learn_vocabulary(config, SCHEMA, EXAMPLES)))
+        model: Model = module.Model(config, SCHEMA, vocabulary)
+        return model
+
+    return make
+
+
+def train(model: Model, steps: int) -> None:
+    """Fit the eight examples with Adam, in two batches, where there is anything to fit."""
+    if not isinstance(model, NeuralModel):
+        return
+    torch.manual_seed(1)
+    optimizer = torch.optim.Adam(
+        [{"params": group, "lr": 5e-3} for group in model.parameter_groups().values()], betas=(0.9, 0.99)
+    )
+    encoded = [model.encode(example) for example in EXAMPLES]
+    model.train()
+    for step in range(steps):
+        batch = move(model.collate(encoded[step % 2 :: 2]), torch.device("cpu"))
+        optimizer.zero_grad()
+        sum(model(batch).values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+
+
+def gold(examples: list[Example]) -> list[set[Span]]:
+    return [set(example.spans) for example in examples]
+
+
+def spans(predictions: list[Prediction]) -> list[set[Span]]:
+    return [set(prediction.spans or ()) for prediction in predictions]
+
+
+def test_overfits_eight_examples(build: Any) -> None:
+    model = build()
+    train(model, 200)
+    predictions = model.predict(EXAMPLES)
+    assert spans(predictions) == gold(EXAMPLES)
+    for example, prediction in zip(EXAMPLES, predictions, strict=True):
+        assert prediction.id == example.id
+        assert dict(prediction.pairs) == dict(example.pairs)
+        assert set(prediction.attributes) == set(example.pairs)
+        assert all(0 <= score <= 1 for score in prediction.attributes.values())
+
+
+def test_equal_seeds_give_equal_models(build: Any) -> None:
+    first, second = build(3), build(3)
+    train(first, 6)
+    train(second, 6)
+    assert first.predict(EXAMPLES) == second.predict(EXAMPLES)
+    if isinstance(first, NeuralModel):
+        for (name, one), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+            assert torch.equal(one, other), name
+
+
+def test_reloaded_weights_give_equal_predictions(build: Any, tmp_path: Path) -> None:
+    model, fresh = build(0), build(7)
+    train(model, 40)
+    if isinstance(model, NeuralModel):
+        save_file(model.state_dict(), tmp_path / "weights.safetensors")
+        assert isinstance(fresh, NeuralModel)
+        fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert fresh.predict(EXAMPLES) == model.predict(EXAMPLES)
+
+
+def test_batches_do_not_change_predictions(build: Any) -> None:
+    model = build()
+    train(model, 40)
+    together = model.predict(EXAMPLES)
+    assert [model.predict([example])[0] for example in EXAMPLES] == together
+    assert model.predict(EXAMPLES[::-1]) == together[::-1]
+    assert model.predict([]) == []
+
+
+def test_training_mode_outlives_a_prediction(build: Any) -> None:
+    model = build()
+    if isinstance(model, NeuralModel):
+        for mode in (True, False):
+            model.train(mode)
+            model.predict(EXAMPLES[:1])
+            assert model.training is mode
+
+
+def test_odd_texts_get_a_prediction(build: Any) -> None:
+    model = build()
+    odd = ["", " ", "\x00", "\u200b", "a" * 300, "red " * 300, "[SEP] [PAD] <pad>", "黑色 é ß İ 👗", "unseen words"]
+    examples = [Example(f"o{number}", text, word_units(text)) for number, text in enumerate(odd)]
+    examples.append(Example("control", "red \x00", ((0, 3), (4, 5))))
+    for example, prediction in zip(examples, model.predict(examples), strict=True):
+        assert prediction.id == example.id
+        starts, ends = {start for start, _ in example.tokens}, {end for _, end in example.tokens}
+        for span in prediction.spans or ():
+            assert span.start in starts and span.end in ends and span.start < span.end
+            assert span.attribute in SCHEMA.attributes
+    if isinstance(model, NeuralModel):
+        for chosen in (examples, examples[:1], examples[:2]):
+            losses = model(model.collate([model.encode(example) for example in chosen]))
+            assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
+            sum(losses.values()).backward()
+
+
+def test_annotation_that_no_tag_expresses_is_no_error(build: Any) -> None:
+    model = build()
+    if isinstance(model, NeuralModel):
+        strange = Example("s", "red dress", ((0, 3), (4, 9)), (Span("color", 1, 3), Span("unheard-of", 4, 9)))
+        losses = model(model.collate([model.encode(strange)]))
+        assert all(loss.isfinite() for loss in losses.values())
+
+
+def test_gradients_reach_every_trainable_parameter(build: Any) -> None:
+    model = build()
+    if isinstance(model, NeuralModel):
+        model.train()
+        sum(model(model.collate([model.encode(example) for example in EXAMPLES])).values()).backward()
+        missed = [
+            name
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+        ]
+        # A softmax over keys does not change when one number is added to all of them.
+        assert [name for name in missed if not name.endswith("key.bias")] == []
+
+
+def test_parameter_groups_hold_every_trainable_parameter_once(build: Any) -> None:
+    model = build()
+    if isinstance(model, NeuralModel):
+        grouped = [id(parameter) for group in model.parameter_groups().values() for parameter in group]
+        trainable = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+        assert sorted(grouped) == sorted(trainable)
+
+
+@pytest.mark.parametrize("name", list(plugins("models")))
+def test_defaults_and_presets_are_valid_and_frozen(name: str) -> None:
+    config = plugin("models", name).load().Config
+    default = config().model_dump(mode="json")
+    assert config.model_validate(default).model_dump(mode="json") == default
+    for overrides in config.presets.values():
+        merged = {
+            key: {**value, **overrides.get(key, {})} if isinstance(value, dict) else overrides.get(key, value)
+            for key, value in default.items()
+        }
+        assert set(overrides) <= set(default)
+        config.model_validate(merged)
+    with pytest.raises(ValueError, match="no_such_option"):
+        config.model_validate({**default, "no_such_option": 1})
