@@ -123,6 +123,14 @@ def test_units_beyond_the_limit_are_reported(folder: str, limit: int, request: p
     assert units.shape[1] == limit - 2
 
 
+def test_forgetting_pieces_changes_nothing(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a red dress", "a blue dress", "red sundresses", "a a a"]
+    remembering, forgetful = TextEncoder(str(tiny_bert), "word"), TextEncoder(str(tiny_bert), "word")
+    expected = [remembering.encode(words(text)).ids.tolist() for text in texts]
+    monkeypatch.setattr("avebench.nn.text_encoder._MEMO_LIMIT", 1)
+    assert [forgetful.encode(words(text)).ids.tolist() for text in texts] == expected
+
+
 def test_a_word_is_never_cut_in_two(tiny_bert: Path) -> None:
     encoder = TextEncoder(str(tiny_bert), "word")
     encoded = encoder.encode(words("a " * 20 + "sundresses a"))

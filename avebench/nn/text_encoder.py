@@ -31,6 +31,7 @@ Pooling = Literal["first", "mean"]
 ARCHITECTURES = ("bert", "roberta")
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _MEMO_LIMIT = 1 << 18
+"""Different units whose pieces are remembered before the memory starts anew: some 50 MB."""
 _Ids = np.ndarray[tuple[int], np.dtype[np.int32]]
 
 
@@ -90,7 +91,7 @@ class TextEncoder(nn.Module):
     def encode(self, example: Example) -> EncodedText:
         """Return the ids and the alignment of the example's units, as many of them as fit into the encoder."""
         texts = [self._unit_text(example.text, start, end) for start, end in example.tokens]
-        self._tokenise([text for text in texts if text not in self._pieces])
+        self._tokenise(texts)
         ids = [self.tokenizer.cls_token_id]
         first: list[int] = []
         counts: list[int] = []
@@ -110,16 +111,16 @@ class TextEncoder(nn.Module):
 
     def _tokenise(self, texts: Sequence[str]) -> None:
         """Remember the pieces of `texts`; text that spells a special symbol ("[SEP]") is taken as ordinary text."""
-        if not texts:
+        if len(self._pieces) > _MEMO_LIMIT:
+            self._pieces = {}
+        missing = [text for text in texts if text not in self._pieces]
+        if not missing:
             return
         unknown = (self.tokenizer.unk_token_id,)
         found = self.tokenizer(
-            list(texts), add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False
+            missing, add_special_tokens=False, split_special_tokens=True, truncation=False, verbose=False
         )["input_ids"]
-        if len(self._pieces) > _MEMO_LIMIT:
-            kept = set(texts)
-            self._pieces = {text: pieces for text, pieces in self._pieces.items() if text in kept}
-        self._pieces.update((text, tuple(pieces) or unknown) for text, pieces in zip(texts, found, strict=True))
+        self._pieces.update((text, tuple(pieces) or unknown) for text, pieces in zip(missing, found, strict=True))
 
     def collate(self, encoded: Sequence[EncodedText]) -> dict[str, Any]:
         """Return a padded batch: `ids` and `mask` (B, P), `first` and `counts` (B, S), and `lengths`, a list of B.
