@@ -57,6 +57,11 @@ class Cell:
     repetition: int
 
 
+def cell_name(cell: Cell) -> str:
+    """Return the name of a cell in messages."""
+    return f"{cell.row} #{cell.repetition}"
+
+
 def canonical(content: Any) -> str:
     """Return canonical JSON: sorted keys, no white space, UTF-8."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -156,7 +161,9 @@ def _defaults_of(config_class: Any) -> dict[str, Any]:
     return dumped
 
 
-def _fitting(config_class: Any, layer: Mapping[str, Any], place: tuple[str, ...] = ()) -> tuple[dict[str, Any], list[str]]:
+def _fitting(
+    config_class: Any, layer: Mapping[str, Any], place: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], list[str]]:
     """Return the part of a layer whose keys the config has, and the dotted names of the rest."""
     known = known_keys(config_class, place)
     fitting: dict[str, Any] = {}
@@ -172,7 +179,9 @@ def _fitting(config_class: Any, layer: Mapping[str, Any], place: tuple[str, ...]
     return fitting, unknown
 
 
-def cells_of_row(row: Row, resolved: Resolved, overrides: Overrides, data: DataChoice, fraction: float, repetitions: int) -> list[Cell]:
+def cells_of_row(
+    row: Row, resolved: Resolved, overrides: Overrides, data: DataChoice, fraction: float, repetitions: int
+) -> list[Cell]:
     """Return the cells of one row, one per repetition, with their keys."""
     card = plugin("models", row.model).card
     weights = {
@@ -239,4 +248,6 @@ def check_settings(unknown: Sequence[Sequence[str]], models: Sequence[str]) -> N
         for model in models:
             config_class = plugin("models", model).load().Config
             known.update(known_keys(config_class, tuple(name.split(".")[:-1])))
-        raise AvebenchError(f"--set {name}: no row of this table has this option. {near_matches(name.split('.')[-1], known)}")
+        raise AvebenchError(
+            f"--set {name}: no row of this table has this option. {near_matches(name.split('.')[-1], known)}"
+        )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,7 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
-data_app = typer.Typer(help="Integrity, fingerprint and statistics of data sets.", rich_markup_mode=None, no_args_is_help=True)
+data_app = typer.Typer(
+    help="Integrity, fingerprint and statistics of data sets.", rich_markup_mode=None, no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 
@@ -49,8 +50,8 @@ class MissingImages(StrEnum):
     blank = "blank"
 
 
-Plugins = Annotated[Optional[list[Path]], typer.Option("--plugin", help="A plug-in file of your own; may be repeated.")]
-DataFolder = Annotated[Optional[Path], typer.Option("--data", help="Folder of the data set; default $AVEBENCH_DATA/NAME.")]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file of your own; may be repeated.")]
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of the data set; default $AVEBENCH_DATA/NAME.")]
 Formats = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
 
 
@@ -74,21 +75,28 @@ def list_(kind: Kind, plugin: Plugins = None, format: Formats = Format.terminal)
 @app.command()
 def run(
     experiment: Annotated[str, typer.Argument(help="Name of an experiment, path of a TOML file, or 'all'.")],
-    dataset: Annotated[Optional[str], typer.Option(help="Data set to run on; default: the table's own, else the demo set.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set to run on; default: the table's own, else the demo set.")
+    ] = None,
     data: DataFolder = None,
-    rows: Annotated[Optional[str], typer.Option(help="Labels of rows to run, separated by commas.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Labels of rows to run, separated by commas.")] = None,
     seeds: Annotated[int, typer.Option(help="Number of repetitions.")] = 1,
     train_fraction: Annotated[float, typer.Option(help="Share of the training products, above 0 and at most 1.")] = 1.0,
-    profile: Annotated[Optional[str], typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = "auto",
-    jobs: Annotated[Optional[int], typer.Option(help="Cells at a time; default: one per core, on a GPU one.")] = None,
-    text_encoder: Annotated[Optional[str], typer.Option(help="Hub id, folder, minilm or demo.")] = None,
-    image_encoder: Annotated[Optional[str], typer.Option(help="Hub id, folder or demo.")] = None,
-    missing_images: Annotated[Optional[MissingImages], typer.Option(help="What a missing picture means.")] = None,
-    set_: Annotated[Optional[list[str]], typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Cells at a time; default: one per core, on a GPU one.")] = None,
+    text_encoder: Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")] = None,
+    image_encoder: Annotated[str | None, typer.Option(help="Hub id, folder or demo.")] = None,
+    missing_images: Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
     record: Annotated[bool, typer.Option("--record", help="Write results/ for the repository as well.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells again.")] = False,
+    no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Leave MLflow out of it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
@@ -121,6 +129,100 @@ def run(
         fresh=fresh,
     )
     code = run_experiments(
-        request, device=device, jobs=jobs, record=record, dry_run=dry_run, format=format.value, debug=debug
+        request,
+        device=device,
+        jobs=jobs,
+        record=record,
+        dry_run=dry_run,
+        track=not no_mlflow,
+        format=format.value,
+        debug=debug,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
+    ] = None,
+) -> None:
+    """Serve the MLflow UI on 127.0.0.1."""
+    from avebench.tracking import serve
+
+    serve(tracking_uri, port=port)
+
+
+@app.command()
+def sync(
+    out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
+    ] = None,
+) -> None:
+    """Upload to MLflow what could not be uploaded when it was measured."""
+    from avebench.tracking import sync as upload
+
+    typer.echo(f"{upload(out, tracking_uri)} results uploaded.")
+
+
+@data_app.command("list")
+def data_list(plugin: Plugins = None, format: Formats = Format.terminal) -> None:
+    """List the data sets, what each needs, and which are here."""
+    from avebench.listing import datasets
+    from avebench.render import emit
+
+    _register(plugin)
+    emit(datasets(), format.value)
+
+
+Options = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the reader.")]
+
+
+@data_app.command("check")
+def data_check(name: str, data: DataFolder = None, option: Options = None, plugin: Plugins = None) -> None:
+    """List every fault of a data set's files; exit 2 if there is one."""
+    from avebench.cells import parse_settings
+    from avebench.data import check_rows, open_dataset
+
+    _register(plugin)
+    faults = 0
+    for row in check_rows(open_dataset(name, data, parse_settings(option or []))):
+        typer.echo(row.what if row.count is None else f"{row.what}: {row.count}")
+        faults = row.count or 0
+    raise typer.Exit(2 if faults else 0)
+
+
+@data_app.command("stats")
+def data_stats(
+    name: str,
+    data: DataFolder = None,
+    option: Options = None,
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+) -> None:
+    """Print published beside counted statistics, and the fingerprint."""
+    from avebench.cells import parse_settings
+    from avebench.data import open_dataset, stats_rows
+    from avebench.listing import statistics_table
+    from avebench.render import emit
+
+    _register(plugin)
+    dataset = open_dataset(name, data, parse_settings(option or []))
+    emit(statistics_table(name, dataset.fingerprint(), stats_rows(dataset)), format.value)
+
+
+def main() -> None:
+    """Run the command line; a request that cannot be carried out ends with one message and exit code 2."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except AvebenchError as error:
+        if debug:
+            raise
+        print(f"avebench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("avebench: stopped. The same command continues where it was.", file=sys.stderr)
+        sys.exit(130)

@@ -1,7 +1,7 @@
 """The contract of a data set plug-in, and faults found in its files.
 
-A plug-in is one module with three names: `CARD` (a `DatasetCard` written with literals only), `Options` (a pydantic model
-of the reader's switches, all part of the fingerprint) and `Dataset`.
+A plug-in is one module with three names: `CARD` (a `DatasetCard` written with literals only), `Options` (a pydantic
+model of the reader's switches, all part of the fingerprint) and `Dataset`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class DatasetCard:
     """What a data set is and how a user obtains it. Every field is a literal in the plug-in's source.
 
     `published` holds figures of the papers as `name -> value`. `folders` are the names under `$AVEBENCH_DATA` that it
-    accepts; empty where the data set is generated. `reader` is raised whenever the examples of the same files change. `built_in` marks
-    the generated set that stands in where a table's own is not on the machine.
+    accepts; empty where the data set is generated. `reader` is raised whenever the examples of the same files change.
+    `built_in` marks the generated set that stands in where a table's own is not on the machine.
     """
 
     name: str
@@ -98,8 +98,8 @@ class Dataset(ABC):
     def annotation_files(self) -> list[Path]:
         """Return the files whose bytes are the annotation."""
 
-    def picture_files(self) -> list[Path]:
-        """Return the picture files; their names and sizes are part of the fingerprint."""
+    def picture_folders(self) -> list[Path]:
+        """Return the folders that hold picture files; the names and sizes in them are part of the fingerprint."""
         return []
 
     def fingerprint(self) -> str:
@@ -107,6 +107,7 @@ class Dataset(ABC):
 
         Remembered per file by size and modification time (`avebench.weights.file_digest`).
         """
+        from avebench.pictures import folder_digest
         from avebench.weights import file_digest
 
         digest = hashlib.sha256()
@@ -114,8 +115,8 @@ class Dataset(ABC):
         assert self.folder is not None
         for path in sorted(self.annotation_files()):
             digest.update(f"{path.relative_to(self.folder).as_posix()}\x1f{file_digest(path)}\n".encode())
-        for path in sorted(self.picture_files()):
-            digest.update(f"{path.name}\x1f{path.stat().st_size}\n".encode())
+        for folder in self.picture_folders():
+            digest.update(f"{folder_digest(folder)}\n".encode())
         return digest.hexdigest()
 
 

@@ -31,7 +31,7 @@ class Span:
 class Picture:
     """A product photo that is opened only when it is asked for.
 
-    `source` is a file, or a function that draws the picture (generated data); `name` identifies it in messages and caches.
+    `source` is a file, or a function that draws the picture (generated data); `name` identifies it in messages.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Picture:
             ) from None
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             raise AvebenchError(
-                f"The picture {self.source} cannot be decoded ({error}). Replace it, or run with --missing-images blank."
+                f"The picture {self.source} cannot be decoded ({error}). Replace it or run with --missing-images blank."
             ) from None
 
 

@@ -69,7 +69,7 @@ class Experiment(BaseModel):
     rows: tuple[Row, ...] = Field(min_length=1)
 
     def select(self, labels: list[str]) -> tuple[Row, ...]:
-        """Return the rows with these labels (case does not matter), all of them if none is named; AvebenchError otherwise."""
+        """Return the rows with these labels in any case, all if none is named; AvebenchError for an unknown one."""
         if not labels:
             return self.rows
         known = {row.label.casefold(): row for row in self.rows}
@@ -158,7 +158,9 @@ def load_experiment(path: Path) -> Experiment:
             )
     for metric in experiment.metrics:
         if metric not in METRICS:
-            raise AvebenchError(f"{path}, field 'metrics': there is no metric '{metric}'. {near_matches(metric, METRICS)}")
+            raise AvebenchError(
+                f"{path}, field 'metrics': there is no metric '{metric}'. {near_matches(metric, METRICS)}"
+            )
     return experiment
 
 

@@ -1,8 +1,9 @@
 """The contract of a model plug-in. Nothing here imports torch: planning a run must stay cheap.
 
-A plug-in is one module with three names: `CARD` (a `ModelCard` written with literals only, so that it can be read without
-running the module), `Config` (a subclass of `ModelConfig` or `TrainedConfig` whose defaults are the paper's) and `Model`.
-Systems trained by gradient descent derive `Model` from `avebench.nn.neural.NeuralModel`, the others from `Model` here.
+A plug-in is one module with three names: `CARD` (a `ModelCard` written with literals only, so that it can be read
+without running the module), `Config` (a subclass of `ModelConfig` or `TrainedConfig` whose defaults are the paper's)
+and `Model`. Systems trained by gradient descent derive it from `avebench.nn.neural.NeuralModel`, the others from the
+`Model` here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run would do: which rows and cells, on which data, cached or new. Reads files, trains nothing, imports no torch."""
+"""What a run would do: which rows and cells, on which data, cached or new. Trains nothing and imports no torch."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def status(store: Store, cell: Cell) -> Status:
 
 
 def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
-    """Return the expected wall time of a cell from finished ones of the same row, data and fraction; None without any."""
+    """Return the mean seconds of finished cells of the same config, data and fraction; None without any."""
     seconds = [
         sum(result.seconds.values())
         for result in history

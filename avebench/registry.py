@@ -49,7 +49,9 @@ class Plugin:
             module = importlib.import_module(self.origin)
         for needed in ("Config", "Model") if self.kind == "models" else ("Options", "Dataset"):
             if not hasattr(module, needed):
-                raise AvebenchError(f"The plug-in {self.origin} defines no '{needed}'. Every plug-in of {self.kind} does.")
+                raise AvebenchError(
+                    f"The plug-in {self.origin} defines no '{needed}'. Every plug-in of {self.kind} does."
+                )
         return module
 
 
@@ -111,9 +113,13 @@ def plugins(kind: Kind) -> dict[str, Plugin]:
         source = Path(spec.origin)
         card_kind, card = read_card(source)
         if card_kind != kind or card.name != point.name:
-            raise AvebenchError(f"The entry point '{point.name}' of {kind} leads to the card of '{card.name}' in {source}.")
+            raise AvebenchError(
+                f"The entry point '{point.name}' of {kind} leads to the card of '{card.name}' in {source}."
+            )
         if point.name in found and found[point.name].origin != point.value:
-            raise AvebenchError(f"Two plug-ins of {kind} are called '{point.name}': {found[point.name].origin}, {point.value}.")
+            raise AvebenchError(
+                f"Two plug-ins of {kind} are called '{point.name}': {found[point.name].origin}, {point.value}."
+            )
         found[point.name] = Plugin(kind, point.name, point.value, source, card)
     for path in _files:
         card_kind, card = read_card(path)

@@ -37,6 +37,12 @@ class CountTriple(BaseModel):
     gold: int
 
 
+class SliceCounts(CountTriple):
+    """The counts of one slice, and how many examples it has."""
+
+    examples: int
+
+
 class Scores(BaseModel):
     """What one split says: metrics, counts per attribute and per slice."""
 
@@ -48,14 +54,14 @@ class Scores(BaseModel):
     """Metric name -> value in % and counts."""
     per_attribute: dict[str, CountTriple]
     """Attribute -> span counts (string pairs where the system cannot point at the text)."""
-    per_slice: dict[str, dict[str, Any]]
-    """Slice -> {"examples": n, "tp", "predicted", "gold"} of the same counts."""
+    per_slice: dict[str, SliceCounts]
+    """Slice -> number of examples and the same counts."""
     mean_selected_range: float
     """Mean number of predicted attributes per example, N_m of the journal."""
     c_o: float
-    """Classification outputs of one tagger over all attributes, (2N + 1) S1 (journal Eq. 1), at the mean text length."""
+    """Classification outputs of one tagger over all attributes, (2N + 1) S1 (journal Eq. 1), at the mean length."""
     c_m: float
-    """Classification outputs with N_m selected attributes, N + 3 S1 N_m (journal Eq. 2), at the mean text length."""
+    """Classification outputs with N_m selected attributes, N + 3 S1 N_m (journal Eq. 2), at the mean length."""
 
 
 class Weight(BaseModel):

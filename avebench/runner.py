@@ -1,4 +1,4 @@
-"""Runs cells in processes of their own: skips finished ones, shares them with other processes, survives a failing one."""
+"""Runs cells in processes of their own: skips finished ones, shares them with others, survives a failing one."""
 
 from __future__ import annotations
 
@@ -104,4 +104,3 @@ def _how_it_ended(code: int | None) -> str:
     if code is not None and code < 0:
         return f"its process was ended by signal {-code}; run the same command again to continue from its checkpoint"
     return f"its process ended with code {code} without a result"
-

@@ -68,7 +68,9 @@ def encoder_folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise AvebenchError(f"The encoder folder {folder} has no config.json. Name a folder saved by save_pretrained.")
+            raise AvebenchError(
+                f"The encoder folder {folder} has no config.json. Name a folder saved by save_pretrained."
+            )
         return folder
     cached = _hub_cache(name)
     if cached is None:

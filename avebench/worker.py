@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import shutil
-import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from avebench.cells import Cell
+from avebench.data import open_dataset
+from avebench.dataset import Dataset
 from avebench.errors import AvebenchError
+from avebench.evaluation import score, validation_metrics
+from avebench.examples import Example, Prediction
+from avebench.metrics import SCORER_VERSION
+from avebench.model import Model, TrainedConfig
+from avebench.predictions import read_predictions, write_predictions
+from avebench.provenance import hardware, revision, versions
+from avebench.registry import add_plugin_file, plugin
 from avebench.results import Result, Store, Weight
 from avebench.seeds import derive_seed
+from avebench.slices import SliceRule
+from avebench.subsets import split_by_fraction
 from avebench.weights import write_atomically
+
+TEST = "predictions.jsonl.gz"
+EXTENDED = "predictions-extended.jsonl.gz"
+
+Tell = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +56,17 @@ def work(job: Job, connection: Connection, parent: int) -> None:
     """Run one cell and tell the parent how it went; the entry point of a worker process."""
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
     try:
+        for path in job.plugin_files:
+            add_plugin_file(path)
         finish_cell(job, lambda kind, detail: connection.send((kind, detail)))
         connection.send(("finished", None))
     except AvebenchError as error:
         connection.send(("failed", str(error)))
     except Exception as error:
-        log = Store(job.out).folder(job.cell.key) / "error.log"
-        log.write_text(traceback.format_exc())
         if job.debug:
             traceback.print_exc()
+        log = Store(job.out).folder(job.cell.key) / "error.log"
+        write_atomically(log, traceback.format_exc())
         connection.send(("failed", f"{type(error).__name__}: {error} (details in {log})"))
     connection.close()
 
@@ -56,3 +76,231 @@ def _die_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.3)
     os._exit(1)
+
+
+def finish_cell(job: Job, tell: Tell) -> None:
+    """Run a cell and store its result, unless another process has done or is doing so: then wait for that."""
+    store = Store(job.out)
+    with _held(store, job.cell.key, tell):
+        if not store.finished(job.cell.key):
+            store.write(_run(job, store.folder(job.cell.key), tell))
+
+
+@contextmanager
+def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
+    """Hold the lock of a cell. The system frees the lock of a process that is killed."""
+    lock = store.lock(key)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting", None)
+        lock.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The examples of a cell: the training subset, what it leaves out, validation and test; and the slices."""
+
+    train: list[Example]
+    left_out: list[Example]
+    valid: list[Example]
+    test: list[Example]
+    rule: SliceRule
+
+
+def read_material(dataset: Dataset, fraction: float, repetition: int) -> Material:
+    """Read all splits; AvebenchError if one is empty or the reader stops at a fault."""
+    splits = {split: list(dataset.read(split)) for split in ("train", "valid", "test")}
+    for split, examples in splits.items():
+        if not examples:
+            raise AvebenchError(f"The split '{split}' of {dataset.card.name} has no examples. Check its files.")
+    used, left_out = split_by_fraction(splits["train"], fraction, repetition)
+    rule = SliceRule(splits["train"], used, dataset.schema().units)
+    return Material(used, left_out, splits["valid"], splits["test"], rule)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Wall time per phase."""
+
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+def _run(job: Job, folder: Path, tell: Tell) -> Result:
+    """Train or continue, predict and score one cell; everything but the result is written here."""
+    cell, clock, started = job.cell, _Clock(), time.time()
+    with clock.phase("read"):
+        dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
+        if dataset.fingerprint() != cell.data.fingerprint:
+            raise AvebenchError(
+                f"The data in {dataset.folder} changed while this run was planned. Run the command again."
+            )
+        material = read_material(dataset, cell.train_fraction, cell.repetition)
+    write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
+    trained = _train(job, dataset, material, folder, tell, clock)
+    with clock.phase("predict"):
+        predictions, truncated = trained.predict(material.test)
+    extended = None
+    if material.left_out:
+        with clock.phase("predict_extended"):
+            extended, _ = trained.predict(material.left_out)
+        write_predictions(folder / EXTENDED, extended)
+    write_predictions(folder / TEST, predictions)
+    with clock.phase("score"):
+        scores = score(dataset.schema(), material.test, predictions, material.rule)
+        scores_extended = None
+        if extended is not None:
+            scores_extended = score(dataset.schema(), material.left_out, extended, material.rule)
+    commit, dirty = revision()
+    record = trained.record
+    return Result(
+        key=cell.key,
+        experiment=job.experiment,
+        row=cell.row,
+        model=cell.model,
+        implementation=cell.implementation,
+        protocol=cell.protocol,
+        preset=cell.preset,
+        profile=cell.profile,
+        dataset=cell.data.name,
+        fingerprint=cell.data.fingerprint,
+        dataset_options=dict(cell.data.options),
+        split="test",
+        train_fraction=cell.train_fraction,
+        train_examples=len(material.train),
+        repetition=cell.repetition,
+        seed=_seed(cell),
+        config=dict(cell.config),
+        weights={role: Weight(**weight) for role, weight in cell.weights.items()},
+        chunk_scheme=cell.config["chunk_scheme"],
+        scorer_version=SCORER_VERSION,
+        scores=scores,
+        scores_extended=scores_extended,
+        validation=next((entry["valid"] for entry in record["history"] if entry["step"] == record["best_step"]), {}),
+        selection=record["selection"],
+        epochs=record["epochs"],
+        steps=record["steps"],
+        best_step=record["best_step"],
+        history=record["history"],
+        parameters=record["parameters"]["trained"],
+        reader_notes=dict(dataset.notes),
+        truncated=truncated,
+        seconds={**record["seconds"], **clock.seconds},
+        peak_memory=record["peak_memory_bytes"],
+        versions=versions(),
+        hardware=hardware(trained.device),
+        revision=commit,
+        dirty=dirty,
+        started=started,
+        finished=time.time(),
+    )
+
+
+def _seed(cell: Cell) -> int:
+    return derive_seed("initialisation", cell.repetition)
+
+
+CLOSED_FORM: Mapping[str, Any] = {
+    "steps": 0,
+    "epochs": 0.0,
+    "best_step": 0,
+    "selection": "none",
+    "history": [],
+    "seconds": {},
+    "peak_memory_bytes": 0,
+    "parameters": {"trained": 0},
+}
+"""What a training record holds for a system that the loop does not train."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model ready to predict, and how it was trained."""
+
+    model: Model
+    record: Mapping[str, Any]
+    device: str
+
+    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], int]:
+        """Return the predictions in order, and the number of examples that the encoder's limit cuts."""
+        if not isinstance(self.model.config, TrainedConfig):
+            return self.model.predict(examples), 0
+        model: Any = self.model
+        encoded = [model.encode(example) for example in examples]
+        return model.predict_encoded(encoded), sum(model.truncated(one) > 0 for one in encoded)
+
+
+def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: Tell, clock: _Clock) -> Trained:
+    """Build the model and train it, continue its training, or load what an earlier attempt trained to the end."""
+    module = plugin("models", job.cell.model).load()
+    config = module.Config.model_validate(dict(job.cell.config))
+    schema = dataset.schema()
+    with clock.phase("vocabulary"):
+        vocabulary = module.Model.learn_vocabulary(config, schema, material.train)
+    write_atomically(folder / "vocabulary.json", json.dumps(vocabulary, ensure_ascii=False))
+    if not isinstance(config, TrainedConfig):
+        return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
+    import torch
+    from safetensors.torch import load_file, save
+
+    from avebench import checkpoint
+    from avebench.training import train
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    device = job.device if job.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    with clock.phase("build"):
+        torch.manual_seed(_seed(job.cell))
+        model = module.Model(config, schema, vocabulary)
+    done, weights = folder / "training.json", folder / "weights.safetensors"
+    if done.is_file():
+        checkpoint.load_model_tensors(model, load_file(weights))
+        return Trained(model.to(device).eval(), json.loads(done.read_text()), device)
+    record = train(
+        model,
+        material.train,
+        material.valid,
+        config=config.training,
+        repetition=job.cell.repetition,
+        folder=folder / "checkpoint",
+        score=lambda predictions: validation_metrics(material.valid, predictions),
+        device=device,
+        report=lambda progress: tell(
+            "progress",
+            {
+                "step": progress.step,
+                "total_steps": progress.total_steps,
+                "losses": dict(progress.losses),
+                "valid": {config.training.selection: progress.valid.get(config.training.selection, 0.0)},
+                "eta_seconds": progress.eta_seconds,
+            },
+        ),
+    )
+    # Weights first, then the record: with the record, the training of this cell is over.
+    write_atomically(weights, save(checkpoint.model_tensors(model)))
+    write_atomically(done, json.dumps(dataclasses.asdict(record)))
+    return Trained(model, dataclasses.asdict(record), device)
+
+
+def rescore(result: Result, cell: Cell, store: Store) -> Result:
+    """Return and store a result scored again from its stored predictions, by the metrics as they are now."""
+    dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
+    material = read_material(dataset, cell.train_fraction, cell.repetition)
+    folder = store.folder(cell.key)
+    scored: dict[str, Any] = {"scorer_version": SCORER_VERSION}
+    for field, name, gold in (("scores", TEST, material.test), ("scores_extended", EXTENDED, material.left_out)):
+        if getattr(result, field) is not None:
+            predictions = read_predictions(folder / name, gold)
+            scored[field] = score(dataset.schema(), gold, predictions, material.rule)
+    renewed = result.model_copy(update=scored)
+    store.write(renewed)
+    return renewed

@@ -78,7 +78,8 @@ def test_key_follows_encoder_content_not_its_path(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / "model.safetensors").write_bytes(weights)
     one, same, other = (
-        _keys(row, Overrides("quick", {"text_encoder": str(tmp_path / name)}), data) for name in ("one", "same", "other")
+        _keys(row, Overrides("quick", {"text_encoder": str(tmp_path / name)}), data)
+        for name in ("one", "same", "other")
     )
     assert one == same
     assert set(one).isdisjoint(other)

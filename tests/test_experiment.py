@@ -50,7 +50,11 @@ def test_published_figures_of_table_6() -> None:
         ('"tag_f1"', '"tag_f2"', r"no metric 'tag_f2'.*tag_f1"),
         ('title = "Mine"', 'title = "Mine', "not valid TOML.*line"),
         ('label = "floor"', 'label = "a/b"', r"rows\.0\.label"),
-        ('model = "dictionary"', 'model = "dictionary"\npublished = "journal-6/+TEN"', "'journal-6/\\+TEN'.*journal-6/\\+TEM"),
+        (
+            'model = "dictionary"',
+            'model = "dictionary"\npublished = "journal-6/+TEN"',
+            "'journal-6/\\+TEN'.*journal-6/\\+TEM",
+        ),
     ],
 )
 def test_mistakes_name_file_and_field(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from avebench import registry
 from avebench.errors import AvebenchError, near_matches
 
-PLUGIN = '''
+PLUGIN = """
 import avebench_no_such_module  # running this file would fail
 
 CARD = ModelCard(
@@ -21,7 +21,7 @@ CARD = ModelCard(
     family="test",
     implementation=1,
 )
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_every_entry_point_loads() -> None:
     for kind, names in (("models", ("Config", "Model")), ("datasets", ("Options", "Dataset"))):
         for plugin in registry.plugins(kind).values():
             module = plugin.load()
-            assert module.CARD == plugin.card
+            assert plugin.card == module.CARD
             assert all(hasattr(module, name) for name in names)
 
 

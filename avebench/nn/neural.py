@@ -33,6 +33,10 @@ class NeuralModel(nn.Module, Model):
     def length(self, encoded: Encoded) -> int:
         """Return the length by which examples are bucketed into batches."""
 
+    def truncated(self, encoded: Encoded) -> int:
+        """Return how many labelling units lie beyond the encoder's limit; they are tagged O."""
+        return 0
+
     @abstractmethod
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return one padded batch."""
@@ -74,5 +78,6 @@ class NeuralModel(nn.Module, Model):
 def move(batch: Batch, device: torch.device) -> Batch:
     """Return the batch with its tensors on `device`; everything else as it is."""
     return {
-        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in batch.items()
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
     }

@@ -1,0 +1,62 @@
+"""What `run --record` writes into `results/`: results, text-free predictions, per-example counts, the rendered table.
+
+Nothing there holds a text, a value or a picture of a data set; counts and offsets are enough to compare two systems
+from a plain clone. Everything else only reads these files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from avebench.data import open_dataset
+from avebench.metrics import example_counts
+from avebench.plan import Plan
+from avebench.predictions import read_predictions, write_predictions
+from avebench.render import Table, render
+from avebench.results import Result, Store, dump
+from avebench.weights import write_atomically
+from avebench.worker import TEST, read_material
+
+RESULTS = Path("results")
+
+
+def slug(label: str) -> str:
+    """Return a row's label as a folder name that every file system takes."""
+    return re.sub(r"[^\w.+-]+", "-", label).strip("-.") or "row"
+
+
+def place(plan: Plan) -> Path:
+    """Return `results/<experiment>/<dataset>`, with the train fraction behind the data set where it is below 1."""
+    fraction = "" if plan.train_fraction == 1 else f"-{plan.train_fraction:g}"
+    return RESULTS / plan.name / f"{plan.data.name}{fraction}"
+
+
+def record_results(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:
+    """Write the results of a plan and its table under `results/` in the current folder."""
+    folder = place(plan)
+    dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
+    for planned in plan.rows:
+        for cell in planned.cells:
+            if cell.key not in results:
+                continue
+            row = folder / slug(planned.row.label)
+            material = read_material(dataset, cell.train_fraction, cell.repetition)
+            predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
+            write_predictions(row / f"{cell.repetition}.predictions.jsonl.gz", predictions, text_free=True)
+            lines = []
+            for gold, prediction in zip(material.test, predictions, strict=True):
+                counts = {
+                    family: [one.tp, one.predicted, one.gold]
+                    for family, one in example_counts(gold, prediction).items()
+                }
+                lines.append({"id": gold.id, "slices": sorted(material.rule.names(gold)), "counts": counts})
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            # A fixed time stamp: the same counts are the same bytes.
+            write_atomically(row / f"{cell.repetition}.counts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
+            write_atomically(row / f"{cell.repetition}.json", dump(results[cell.key]))
+    for name in ("md", "json"):
+        write_atomically(folder / f"table.{name}", render(table, name))
