@@ -35,7 +35,7 @@ def test_precedence() -> None:
 
 
 def test_row_options_must_fit_and_shared_ones_may_not() -> None:
-    with pytest.raises(AvebenchError, match="Row 'r'.*no field 'dropuot'.*'dropout'"):
+    with pytest.raises(AvebenchError, match=r"Row 'r'.*no field 'dropuot'.*'dropout'"):
         resolve(Row(label="r", model="dram", options={"dropuot": 0.3}), QUICK, {}, 1.0)
     resolved = resolve(Row(label="d", model="dictionary"), QUICK, {}, 1.0)
     assert resolved.unknown == ("text_encoder",) and resolved.pretrained == {}
