@@ -1,0 +1,221 @@
+"""Score a file of predictions from any system: what stands behind `avebench score`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from avebench.conll import Tagged, read_conll
+from avebench.errors import AvebenchError
+from avebench.examples import Example, Units
+from avebench.gold import read_gold
+from avebench.jsonlines import text_lines
+from avebench.metrics import (
+    METRICS,
+    PAD,
+    SCORER_VERSION,
+    ClsSource,
+    Counts,
+    Family,
+    Metric,
+    gold_attributes,
+    invariant_faults,
+    output_range,
+    score,
+    set_counts,
+)
+from avebench.model import ChunkScheme
+from avebench.predictions import read_predictions
+from avebench.render import MEASURED, Column, Measured, Section, Table, TableRow
+from avebench.sequences import score_tag_sequences
+from avebench.tagging import split_tag
+
+FileFormat = Literal["jsonl", "conll"]
+_SUFFIXES: dict[str, FileFormat] = {
+    ".jsonl": "jsonl",
+    ".json": "jsonl",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".tsv": "conll",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The exact scores of one prediction file.
+
+    `scheme` is how tags became chunks, None where the file gives spans itself. `metrics` holds None for what the file
+    cannot be scored on. `per_attribute` counts spans, or value strings where there are no spans. `output_range` is
+    (C_o, C_m) of `avebench.metrics.output_range` over the attributes that occur in the gold, None for tag columns.
+    """
+
+    predictions: str
+    examples: int
+    scheme: ChunkScheme | None
+    cls_source: ClsSource
+    metrics: dict[str, Metric | None]
+    per_attribute: dict[str, Counts]
+    per_slice: dict[str, tuple[int, Counts]]
+    mean_selected_range: float
+    output_range: tuple[float, float] | None
+    scorer_version: int = SCORER_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON; ratios of attributes and slices stand beside their counts."""
+        content = asdict(self)
+        content["per_attribute"] = {name: _with_ratios(counts) for name, counts in self.per_attribute.items()}
+        content["per_slice"] = {
+            name: {"examples": number, **_with_ratios(counts)} for name, (number, counts) in self.per_slice.items()
+        }
+        if self.output_range is not None:
+            content["output_range"] = {"c_o": self.output_range[0], "c_m": self.output_range[1]}
+        return content
+
+
+def _with_ratios(counts: Counts) -> dict[str, float]:
+    return {**asdict(counts), "precision": counts.precision, "recall": counts.recall, "f1": counts.f1}
+
+
+def file_format(path: Path) -> FileFormat:
+    """Return the format of a prediction file by the end of its name, or else by its first line that is not empty.
+
+    AvebenchError if the file cannot be read or is empty.
+    """
+    name = path.with_suffix("") if path.suffix == ".gz" else path
+    if name.suffix in _SUFFIXES:
+        return _SUFFIXES[name.suffix]
+    first = next((text.strip() for _, text in text_lines(path) if text.strip()), "")
+    return "jsonl" if first.startswith("{") and '"' in first else "conll"
+
+
+def score_file(
+    path: Path,
+    gold: Path | Sequence[Example] | None,
+    scheme: ChunkScheme = "lenient",
+    *,
+    cls_source: ClsSource = "head",
+    form: FileFormat | None = None,
+    units: Units = "word",
+    slices: Callable[[Example], Iterable[str]] | None = None,
+) -> Report:
+    """Return the scores of a prediction file.
+
+    JSON Lines need `gold`: a gold file (`units` cuts its texts where it gives no tokens) or the examples themselves.
+    CoNLL columns hold both tags in one file (`gold` is None), or `gold` is the file with the gold tags; only they use
+    `scheme`, and their attributes are read off the tags. AvebenchError names file, line and field of what is wrong.
+    """
+    if (form or file_format(path)) == "conll":
+        if gold is not None and not isinstance(gold, Path):
+            raise AvebenchError(
+                f"{path} holds columns of tags, which cannot be matched with examples. "
+                "Give token, gold tag and predicted tag as columns, or a file with the gold tags with --gold."
+            )
+        return _score_tags(path, read_conll(path, gold), scheme)
+    if gold is None:
+        raise AvebenchError(
+            f"{path} is JSON Lines and holds no gold. Name the gold with --gold FILE or --dataset NAME."
+        )
+    examples = read_gold(gold, units) if isinstance(gold, Path) else gold
+    scores = score(examples, read_predictions(path, examples), slices, cls_source)
+    metrics = scores.metrics()
+    _check(metrics, scores.examples, examples)
+    attributes = frozenset[str]().union(*map(gold_attributes, examples))
+    return Report(
+        predictions=str(path),
+        examples=scores.examples,
+        scheme=None,
+        cls_source=cls_source,
+        metrics=metrics,
+        per_attribute=scores.per_attribute(),
+        per_slice=scores.per_slice(),
+        mean_selected_range=scores.mean_selected_range,
+        output_range=output_range(len(attributes), scores.mean_length, scores.mean_selected_range),
+    )
+
+
+def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme) -> Report:
+    """Return the scores of parallel tags: chunks, and the attributes read off every `B-` and `I-` tag."""
+    total, per_type = score_tag_sequences(tagged.gold, tagged.predicted, scheme)
+    totals: dict[Family, Counts] = {"tag": total, "cls": Counts(), "cls_with_pad": Counts()}
+    selected = 0
+    for gold_tags, predicted_tags in zip(tagged.gold, tagged.predicted, strict=True):
+        wanted, found = _read_off(gold_tags), _read_off(predicted_tags)
+        selected += len(found)
+        totals["cls"] += set_counts(wanted, found)
+        totals["cls_with_pad"] += set_counts(wanted or {PAD}, found or {PAD})
+    metrics: dict[str, Metric | None] = dict.fromkeys(METRICS)
+    for name, (family, ratio) in METRICS.items():
+        if family in totals:
+            counts = totals[family]
+            metrics[name] = Metric(getattr(counts, ratio), counts.tp, counts.predicted, counts.gold)
+    _check(metrics, len(tagged.gold), None)
+    return Report(
+        predictions=str(path),
+        examples=len(tagged.gold),
+        scheme=scheme,
+        cls_source="tags",
+        metrics=metrics,
+        per_attribute=dict(sorted(per_type.items())),
+        per_slice={},
+        mean_selected_range=selected / len(tagged.gold),
+        output_range=None,
+    )
+
+
+def _read_off(tags: Sequence[str]) -> set[str]:
+    return {kind for prefix, kind in map(split_tag, set(tags)) if prefix in {"B", "I"}}
+
+
+def _check(metrics: dict[str, Metric | None], examples: int, gold: Sequence[Example] | None) -> None:
+    """Raise RuntimeError if the scores contradict themselves: that would be a fault of the scorer, never of a file."""
+    faults = invariant_faults(metrics, examples, gold)
+    if faults:
+        raise RuntimeError("the scores contradict themselves: " + "; ".join(faults))
+
+
+def report_table(report: Report) -> Table:
+    """Return the report as a table: the metrics that are available, then the attributes (F1), then the slices."""
+    columns = [
+        Column("value", "%", MEASURED),
+        Column("tp", "tp"),
+        Column("predicted", "predicted"),
+        Column("gold", "gold"),
+    ]
+    rows = [
+        TableRow(name, [Measured(metric.value, None, 1), metric.tp, metric.predicted, metric.gold])
+        for name, metric in report.metrics.items()
+        if metric is not None
+    ]
+    sections = [
+        Section(rows),
+        Section([_counts_row(name, it) for name, it in report.per_attribute.items()], "F1 per attribute"),
+    ]
+    if report.per_slice:
+        named = [_counts_row(f"{name} (n = {number})", it) for name, (number, it) in report.per_slice.items()]
+        sections.append(Section(named, "F1 per slice"))
+    return Table(
+        f"Scores of {Path(report.predictions).name}", columns, sections, notes=_notes(report), label_heading="Metric"
+    )
+
+
+def _notes(report: Report) -> list[str]:
+    """Return how the file was scored, what range it selected, and what it cannot be scored on."""
+    scheme = "spans as given" if report.scheme is None else f"chunk scheme {report.scheme}"
+    selected = f"Mean selected range N_m {report.mean_selected_range:.2f}"
+    if report.output_range is not None:
+        selected += ", classification outputs C_o {:.0f} and C_m {:.0f}".format(*report.output_range)
+    notes = [
+        f"{report.examples} examples, {scheme}, cls_source {report.cls_source}, scorer {report.scorer_version}.",
+        f"{selected}.",
+    ]
+    missing = [name for name, metric in report.metrics.items() if metric is None]
+    return [*notes, f"Not available for this file: {', '.join(missing)}."] if missing else notes
+
+
+def _counts_row(name: str, counts: Counts) -> TableRow:
+    label = name or "(no attribute)"  # Chunks that a `[PAD]` opens are of empty type.
+    return TableRow(label, [Measured(counts.f1, None, 1), counts.tp, counts.predicted, counts.gold])
