@@ -1,0 +1,140 @@
+"""Opening a data set by name, and the rows behind `avebench data list | check | stats`. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from avebench.dataset import Dataset, DatasetCard
+from avebench.errors import AvebenchError, near_matches
+from avebench.registry import plugin, plugins
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One line of `data check`: a fault with its place, or at the end a count (`count` is None for faults)."""
+
+    what: str
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsRow:
+    """One line of `data stats`: the figure's name, as published (None where nothing is), and as counted here."""
+
+    name: str
+    published: float | None
+    counted: Any
+
+
+def open_dataset(name: str, folder: Path | None, options: Mapping[str, Any]) -> Dataset:
+    """Return the data set `name` in `folder`, else in the first of its folders that `$AVEBENCH_DATA` holds.
+
+    A generated data set has no folder. AvebenchError if the name or an option is unknown, or if the folder is missing:
+    it says where the data comes from and where to put it.
+    """
+    found = plugin("datasets", name)
+    place = _folder(found.card, folder)
+    module = found.load()
+    try:
+        checked = module.Options(**options)
+    except ValidationError as error:
+        raise AvebenchError(_what_is_wrong(name, error, list(module.Options.model_fields))) from None
+    dataset: Dataset = module.Dataset(found.card, place, checked)
+    return dataset
+
+
+def is_here(name: str) -> bool:
+    """Return True if the data set `name` is generated or one of its folders is under `$AVEBENCH_DATA`."""
+    card: DatasetCard = plugin("datasets", name).card
+    return not card.folders or _installed(card) is not None
+
+
+def dataset_table() -> list[dict[str, str]]:
+    """Return one row per registered data set: name, summary, languages, what it needs, and whether it is here."""
+    rows = []
+    for name, found in plugins("datasets").items():
+        card: DatasetCard = found.card
+        place = _installed(card)
+        rows.append(
+            {
+                "name": name,
+                "summary": card.summary,
+                "languages": ", ".join(card.languages),
+                "licence": card.licence,
+                "needs": card.obtain if card.folders else "nothing",
+                "here": "built in" if not card.folders else str(place) if place else "no",
+            }
+        )
+    return rows
+
+
+def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
+    """Yield one row per fault as it is found, and then the counts of what was read, `faults` last.
+
+    The data set is sound if and only if the last row's count is 0.
+    """
+    kinds: Counter[str] = Counter()
+    for fault in dataset.check():
+        kinds["faults"] += 1
+        yield CheckRow(str(fault))
+    for what, count in dataset.notes.items():
+        yield CheckRow(what, count)
+    yield CheckRow("faults", kinds["faults"])
+
+
+def stats_rows(dataset: Dataset) -> list[StatisticsRow]:
+    """Return the figures of the card's papers beside those counted in the files, then what is only counted."""
+    counted = dataset.statistics()
+    published = dataset.card.published or {}
+    names = [*published, *(name for name in counted if name not in published)]
+    return [StatisticsRow(name, published.get(name), counted.get(name, "not counted")) for name in names]
+
+
+def _installed(card: DatasetCard) -> Path | None:
+    root = os.environ.get("AVEBENCH_DATA")
+    if not root:
+        return None
+    return next((folder for name in card.folders if (folder := Path(root).expanduser() / name).is_dir()), None)
+
+
+def _folder(card: DatasetCard, given: Path | None) -> Path | None:
+    """Return the folder to read, None for a generated data set; AvebenchError if there should be one and is none."""
+    if not card.folders:
+        if given is not None:
+            raise AvebenchError(
+                f"The data set '{card.name}' is generated and reads no folder. Leave --data {given} out."
+            )
+        return None
+    if given is not None:
+        place = given.expanduser()
+        if not place.is_dir():
+            raise AvebenchError(f"--data {given}: there is no such folder. {card.obtain}")
+        return place
+    installed = _installed(card)
+    if installed is None:
+        root = os.environ.get("AVEBENCH_DATA")
+        where = (
+            f"$AVEBENCH_DATA ({root}) holds no folder" if root else "$AVEBENCH_DATA is not set to a folder that holds"
+        )
+        raise AvebenchError(
+            f"The data set '{card.name}' is not here: {where} {' or '.join(card.folders)}. Put it there or name its "
+            f"folder with --data DIR. {card.obtain}"
+        )
+    return installed
+
+
+def _what_is_wrong(name: str, error: ValidationError, known: list[str]) -> str:
+    """Return the first complaint of pydantic about the options as one sentence."""
+    first = error.errors()[0]
+    option = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"The data set '{name}' has no option '{option}'. {near_matches(option, known)}"
+    complaint = first["msg"].removeprefix("Value error, ")
+    return f"The data set '{name}', option '{option}': {complaint} (given: {first['input']!r})."

@@ -1,0 +1,102 @@
+"""Picture files on disk: are they there, are they whole, and one digest over a folder of them. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+from avebench.errors import AvebenchError
+from avebench.examples import Picture
+from avebench.weights import cache_folder, write_atomically
+
+TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".sample", ".toml", ".tsv", ".txt"})
+"""Files in a picture folder that are no pictures; pictures of some releases have no suffix at all."""
+
+LARGE_FOLDER = 50_000
+"""Above this number of files the digest of a folder is remembered by the folder's modification time."""
+
+
+def picture_at(
+    path: Path, name: str, missing_images: Literal["error", "blank"], counts: Counter[str]
+) -> Picture | None:
+    """Return the picture at `path`, which is opened only when a model asks for it.
+
+    With "error" a missing file is not looked for here: `Picture.open` raises, so that systems which read no pictures
+    run on a release without them. With "blank" a missing or broken file gives None, counted in `counts`.
+    """
+    if missing_images == "blank":
+        if not is_picture_file(path):
+            counts["pictures missing"] += 1
+            return None
+        if not _ends_well(path) and picture_fault(path) is not None:
+            counts["pictures broken"] += 1
+            return None
+    return Picture(name, path)
+
+
+def is_picture_file(path: Path) -> bool:
+    """Return True if there is a file; a name that no file system accepts names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # Longer than a name may be, or with a zero character.
+        return False
+
+
+def picture_fault(path: Path) -> str | None:
+    """Return what is wrong with a picture file after decoding all of it, or None."""
+    if not is_picture_file(path):
+        return "the picture is missing"
+    try:
+        Picture(path.name, path).open()
+    except AvebenchError:
+        return "the picture cannot be decoded"
+    return None
+
+
+def _ends_well(path: Path) -> bool:
+    """Return True for a JPEG or PNG with its first and last marker: a whole file for the price of two small reads."""
+    with path.open("rb") as stream:
+        head = stream.read(8)
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - 12))
+        tail = stream.read()
+    if head.startswith(b"\xff\xd8\xff"):
+        return tail.endswith(b"\xff\xd9")
+    return head == b"\x89PNG\r\n\x1a\n" and tail[4:8] == b"IEND"
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and sizes of the pictures directly in `folder`; of nothing if there is no folder.
+
+    A folder of more than `LARGE_FOLDER` files is scanned once and remembered by path and modification time. That time
+    changes when a file is added, removed or replaced, not when one is overwritten in place.
+    """
+    if not folder.is_dir():
+        return hashlib.sha256().hexdigest()
+    modified = folder.stat().st_mtime_ns
+    identity = f"{folder.resolve()}\x1f{modified}"
+    memo = cache_folder() / "folders" / hashlib.sha256(identity.encode()).hexdigest()
+    if memo.is_file():
+        return memo.read_text()
+    with os.scandir(folder) as entries:
+        files = sorted(
+            (entry.name, entry.stat().st_size)
+            for entry in entries
+            if not entry.name.startswith(".")
+            and Path(entry.name).suffix.lower() not in TEXT_SUFFIXES
+            and entry.is_file()
+        )
+    digest = hashlib.sha256()
+    for name, size in files:
+        digest.update(f"{name}\x1f{size}\n".encode(errors="surrogateescape"))
+    settled = time.time_ns() - modified > 2_000_000_000  # A file may still be arriving within the clock's resolution.
+    if len(files) > LARGE_FOLDER and settled:
+        try:
+            write_atomically(memo, digest.hexdigest())
+        except OSError:  # A cache that cannot be written costs time, never a run.
+            return digest.hexdigest()
+    return digest.hexdigest()

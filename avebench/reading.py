@@ -1,0 +1,89 @@
+"""What the readers share: numbered lines, one stream of examples and faults, and marking values in a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from avebench.dataset import Fault
+from avebench.errors import AvebenchError
+from avebench.examples import Example, Span
+
+
+def numbered_lines(path: Path, shown: str) -> Iterator[tuple[int, str] | Fault]:
+    """Yield (line counted from 1, text without its line end) of a UTF-8 file, or a `Fault` for what is not UTF-8.
+
+    A missing or empty file is one fault. A byte order mark at the start is taken off. `shown` names the file in faults.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        yield Fault(shown, None, None, f"the file cannot be read ({error.strerror}). Put it there.")
+        return
+    number = 0
+    with stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                yield Fault(shown, number, None, f"byte {error.start + 1} is not UTF-8. Save the file as UTF-8.")
+                continue
+            yield number, line.removesuffix("\n").removesuffix("\r")
+    if number == 0:
+        yield Fault(shown, None, None, "the file is empty.")
+
+
+def examples_of(records: Iterable[Example | Fault]) -> Iterator[Example]:
+    """Yield the examples of a reader's stream; AvebenchError at its first fault."""
+    for record in records:
+        if isinstance(record, Fault):
+            raise AvebenchError(f"{record} Run `avebench data check` for all faults.")
+        yield record
+
+
+def is_encodable(text: str) -> bool:
+    """Return False if `text` holds half of a surrogate pair (a JSON escape can): no file could store it as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Marker:
+    """Marks values in one text: compared lower-cased on whole units, never over a unit that is taken.
+
+    `tokens` are the character ranges of the units. This is the silver labelling of `mae` and `fashion`.
+    """
+
+    def __init__(self, text: str, tokens: Sequence[tuple[int, int]]) -> None:
+        self.tokens = tokens
+        self.spans: list[Span] = []
+        self._units = [text[start:end].lower() for start, end in tokens]
+        self._taken = [False] * len(tokens)
+        self._first: dict[str, list[int]] = {}
+        for position, unit in enumerate(self._units):
+            self._first.setdefault(unit, []).append(position)
+
+    def occurrences(self, form: Sequence[str]) -> list[int]:
+        """Return the positions at which the lower-cased units `form` stand, taken or not."""
+        if not form:
+            return []
+        wanted, units = list(form), self._units
+        starts = self._first.get(wanted[0], ())
+        return [position for position in starts if units[position : position + len(wanted)] == wanted]
+
+    def mark(self, attribute: str, positions: Iterable[int], length: int) -> int:
+        """Mark `length` units at each of `positions` where all of them are free; return how many spans that gave."""
+        marked = 0
+        for position in positions:
+            if any(self._taken[position : position + length]):
+                continue
+            self._taken[position : position + length] = [True] * length
+            self.spans.append(Span(attribute, self.tokens[position][0], self.tokens[position + length - 1][1]))
+            marked += 1
+        return marked
+
+    def in_text_order(self) -> tuple[Span, ...]:
+        """Return the marked spans from left to right."""
+        return tuple(sorted(self.spans, key=lambda span: span.start))
