@@ -101,7 +101,7 @@ def log(records: Sequence[RunRecord], tables: Mapping[str, str], *, out: Path, u
     """Upload the records of one table and its rendered `tables` (file name -> text); return whether MLflow has them.
 
     What it has already is left alone, so that a table can be logged after every run. If MLflow cannot be reached, one
-    line on standard error says so and the records wait under `out` for `sync`. Nothing is raised.
+    line on standard error says so and the records wait under `out` for `sync`; no failure of MLflow is raised.
     """
     if not records:
         return True
@@ -357,8 +357,9 @@ def _tags(record: RunRecord) -> dict[str, str]:
 
 
 def _name(name: str) -> str:
-    """Return `name` with the characters that MLflow allows in names on every system, at most 250 of them."""
-    return re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII).strip("/ ")[:250] or "_"
+    """Return `name` with the characters that MLflow allows on every system, at most 250, without empty or dot parts."""
+    parts = re.sub(r"[^\w./ -]", "_", name).split("/")
+    return "/".join(part for part in parts if part.strip(". "))[:250].strip("/ ") or "_"
 
 
 def _cut(value: str, length: int) -> str:
@@ -457,5 +458,9 @@ def serve(uri: str | None = None, host: str = "127.0.0.1", port: int = 5000) -> 
         except OSError as error:
             raise AvebenchError(f"Port {port} of {host} cannot be used ({error.strerror}). Choose another.") from None
     command, environment = server_command(target, host, port)
-    print(f"MLflow will be at http://{host}:{port} in a few seconds; Ctrl-C stops it.", flush=True)
+    print(
+        f"MLflow will be at http://{host}:{port}/#/experiments?workflowType=machine_learning in a few seconds; "
+        "Ctrl-C stops it. Choose 'Model training' at the top left if it shows 'GenAI'.",
+        flush=True,
+    )
     os.execve(command[0], command, environment)
