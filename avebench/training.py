@@ -104,7 +104,7 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     checkpoint_seconds: float = 30.0,
 ) -> TrainingRecord:
-    """Train `model` in place, leave the selected weights in it, and return what was done.
+    """Train `model` in place, leave the selected weights in it (in evaluation mode), and return what was done.
 
     The same call with the same `folder` continues a run that was killed; on a CPU it ends with the same bits. For that,
     all that training changes in a model must be parameters or persistent buffers, and `encode` and `collate` must draw
@@ -327,7 +327,7 @@ class _Run:
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.trained, self.config.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.adam.zero_grad(set_to_none=True)  # Accelerate's own looks for a package on the disk at every call.
         self.step += 1
 
     def _between_steps(self, now: float) -> None:
