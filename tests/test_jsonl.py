@@ -63,14 +63,14 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ({"txt": "x"}, "txt", "Did you mean 'text'"),
         ({"id": 1}, "id", "a string is needed, not a number"),
         ({"id": " "}, "id", "empty"),
-        ({"text": None}, "text", "not null"),
+        ({"text": None}, "text", "a string is needed"),
         ({"text": "\ud800"}, "text", "surrogate"),
-        ({"spans": {}}, "spans", "not an object"),
+        ({"spans": {}}, "spans", "a list of {attribute, start, end} is needed"),
         ({"spans": [{"attribute": "colour", "start": 0, "end": 14}]}, "spans[0]", "13 characters"),
         ({"spans": [{"attribute": "colour", "start": 3, "end": 3}]}, "spans[0]", "no range"),
         ({"spans": [{"attribute": "colour", "start": -1, "end": 3}]}, "spans[0]", "no range"),
-        ({"spans": [{"attribute": "colour", "start": True, "end": 3}]}, "spans[0]", "whole number"),
-        ({"spans": [{"attribute": "colour", "start": 0.0, "end": 3}]}, "spans[0]", "whole number"),
+        ({"spans": [{"attribute": "colour", "start": True, "end": 3}]}, "spans[0].start", "whole number"),
+        ({"spans": [{"attribute": "colour", "start": 0.0, "end": 3}]}, "spans[0].start", "whole number"),
         ({"spans": [{"atribute": "colour", "start": 0, "end": 3}]}, "spans[0].atribute", "'attribute'"),
         ({"spans": [{"attribute": "colour", "start": 0}]}, "spans[0].end", "missing"),
         ({"spans": [{"attribute": "", "start": 0, "end": 3}]}, "spans[0].attribute", "empty"),
@@ -80,9 +80,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ({"tokens": [[0]]}, "tokens[0]", "[start, end]"),
         ({"pairs": {"material": ["wool"]}}, "pairs", "'colour' has a span but no pair"),
         ({"pairs": {"colour": []}}, "pairs.colour", "at least one value"),
-        ({"pairs": {"colour": [1]}}, "pairs.colour", "a string is needed"),
-        ({"image": "../secret.jpg"}, "image", "leaves the folder"),
-        ({"image": "/secret.jpg"}, "image", "leaves the folder"),
+        ({"pairs": {"colour": [1]}}, "pairs.colour[0]", "a string is needed"),
+        ({"image": "../secret.jpg"}, "image", "is no path inside the folder"),
+        ({"image": "/secret.jpg"}, "image", "is no path inside the folder"),
     ],
 )
 def test_a_wrong_field_is_named_with_file_and_line(
@@ -100,8 +100,7 @@ def test_a_wrong_field_is_named_with_file_and_line(
     ("line", "said"),
     [
         ('{"id": "1", "text": "cut o', "not JSON"),
-        ("[]", "an array of JSON"),
-        ("", "the line is empty"),
+        ("[]", "JSON array"),
         ('{"id": "1", "id": "2", "text": "x"}', "the key stands twice"),
         ("[" * 100_000, "nested too deeply"),
     ],
@@ -110,6 +109,12 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(AvebenchError, match=r"train\.jsonl, line 2") as caught:
         list(dataset(write(tmp_path, GOOD, line)).read("train"))
     assert said in str(caught.value)
+
+
+def test_empty_lines_are_passed_over_but_there_must_be_an_example(tmp_path: Path) -> None:
+    assert [example.id for example in dataset(write(tmp_path, "", GOOD, " ")).read("train")] == ["1"]
+    with pytest.raises(AvebenchError, match=r"train\.jsonl: the file holds no example"):
+        list(dataset(write(tmp_path, "", " ")).read("train"))
 
 
 def test_repeated_ids_within_a_split_and_across_splits(tmp_path: Path) -> None:
@@ -142,6 +147,7 @@ def test_missing_and_broken_pictures(tmp_path: Path) -> None:
     blank = dataset(tmp_path, missing_images="blank")
     assert [example.picture for example in blank.read("train")] == [None, None]
     assert blank.notes == {"train: pictures missing": 1, "train: pictures broken": 1}
+    assert list(blank.check()) == faults
 
 
 def test_open_dataset_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
