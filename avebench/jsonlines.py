@@ -76,6 +76,8 @@ def parse_object(text: str, keys: Iterable[str]) -> dict[str, Any]:
         raise FieldError(None, message) from None
     except RecursionError:
         raise FieldError(None, "the line is nested too deeply.") from None
+    except ValueError as error:  # A number of thousands of digits.
+        raise FieldError(None, f"not JSON: {error}.") from None
     if not isinstance(record, dict):
         raise FieldError(None, f"the line is a JSON {kind(record)}. Write one JSON object per line.")
     check_keys(record, keys)
@@ -120,9 +122,13 @@ def checked_string(value: object, field: str) -> str:
 
 def checked_number(value: object, field: str) -> float:
     """Return `value` as a finite float; FieldError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise FieldError(field, f"a finite number is needed, not {json.dumps(value)}.")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise FieldError(field, f"a finite number is needed, not {json.dumps(value)[:80]}.")
+    return number
 
 
 def checked_list(value: object, field: str, what: str) -> list[Any]:

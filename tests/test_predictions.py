@@ -103,6 +103,8 @@ FAULTS = {
     "no attributes": ({"id": "a", "spans": []}, "field 'attributes': the key is missing"),
     "attributes as list": ({**GOOD, "attributes": ["Color"]}, "field 'attributes': an object"),
     "score as text": ({**GOOD, "attributes": {"Color": "high"}}, "field 'attributes.Color': a finite number"),
+    "huge score": ({**GOOD, "attributes": {"Color": 10**400}}, "field 'attributes.Color': a finite number"),
+    "endless number": ('{"id": "a", "attributes": {"x": 1' + "0" * 5000 + "}}", "line 2: not JSON"),
     "neither": ({"id": "a", "attributes": {}}, "field 'spans': neither 'spans' nor 'pairs'"),
     "outside": (
         {**GOOD, "spans": [{**SPAN, "end": 99}]},

@@ -1,5 +1,7 @@
+import os
 import random
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,25 @@ def test_types_that_first_appear_in_a_later_block() -> None:
     counts, per_type = score_tag_sequences(gold, [long, ["B-y", "O"], ["B-z"]])
     assert counts == Counts(2, 3, 3)
     assert per_type == {"x": Counts(1, 1, 1), "y": Counts(0, 1, 1), "z": Counts(1, 1, 1)}
+
+
+def test_gold_chunks_of_snips() -> None:
+    """The test split holds 1,790 gold chunks (measured with the reference code)."""
+    folder = Path(os.environ.get("AVEBENCH_DATA", "")) / "snips" / "test"
+    if not os.environ.get("AVEBENCH_DATA") or not folder.is_dir():
+        pytest.skip("SNIPS is not here: $AVEBENCH_DATA/snips")
+    gold = [line.split() for line in (folder / "seq.out").read_text(encoding="utf-8").splitlines()]
+    generator = random.Random(1)
+    tags = sorted({tag for sentence in gold for tag in sentence})
+    predicted = [[generator.choice(tags) if generator.random() < 0.1 else tag for tag in tags_] for tags_ in gold]
+    for scheme in ("lenient", "strict"):
+        counts, per_type = score_tag_sequences(gold, predicted, scheme)
+        micro, each = by_seqeval(gold, predicted, scheme)
+        assert counts.gold == 1790
+        assert [counts.precision, counts.recall, counts.f1] == pytest.approx(micro)
+        assert {kind: one.f1 for kind, one in per_type.items()} == pytest.approx(
+            {kind: figures[2] for kind, figures in each.items()}
+        )
 
 
 def test_nothing_to_score() -> None:
