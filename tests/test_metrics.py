@@ -116,7 +116,7 @@ def test_missing_spans_are_not_available_rather_than_zero() -> None:
 
 
 def test_classification_with_and_without_pad() -> None:
-    # metrics.md section 3: gold {a}, {}, {b}; predicted {a}, {}, {a}
+    # Gold {a}, {}, {b}; predicted {a}, {}, {a}
     gold = [
         example("1", pairs={"a": frozenset("x")}),
         example("2", pairs={}),
@@ -217,7 +217,7 @@ def test_per_example_counts_refuse_what_is_not_available() -> None:
 
 @pytest.mark.parametrize(
     ("attributes", "length", "selected", "c_o", "c_m"),
-    [  # metrics.md section 10
+    [  # hand-worked from journal Eq. 1 and 2
         (26, 11, 1, 583, 59),
         (26, 46, 1, 2438, 164),
         (26, 46, 2, 2438, 302),

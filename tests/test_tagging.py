@@ -12,7 +12,7 @@ from avebench.tagging import bio_labels, character_units, chunks, spans_to_tags,
 BIO = st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b", "B-c-d", "I-c-d"])
 ANY = st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b", "[PAD]", "[UNK]"])
 
-VECTORS = [  # metrics.md section 2: gold, predicted, correct / predicted / gold
+VECTORS = [  # gold, predicted, correct / predicted / gold as the JAVE code counts them
     ("B-c I-c O", "I-c I-c O", (1, 1, 1)),
     ("B-c I-c O", "B-c B-c O", (0, 2, 1)),
     ("B-a B-b O", "B-a I-b O", (2, 2, 2)),
@@ -29,7 +29,7 @@ VECTORS = [  # metrics.md section 2: gold, predicted, correct / predicted / gold
 
 
 def walk(gold: list[str], predicted: list[str]) -> tuple[int, int, int]:
-    """Count (correct, predicted, gold) by the parallel walk that metrics.md section 2 describes, word for word."""
+    """Count (correct, predicted, gold) by a parallel walk over both sequences, as the JAVE code does."""
 
     def starts(previous: tuple[str, str], this: tuple[str, str]) -> bool:
         return this[0] == "B" or (previous[0], this[0]) == ("O", "I") or (this[0] != "O" and this[1] != previous[1])
