@@ -124,7 +124,8 @@ class Dataset(BaseDataset):
     ) -> Iterator[Example | Fault]:
         """Yield what each line holds; `seen` collects hashes of the ids, `at[0]` is set to the current line.
 
-        Missing pictures are taken as the options say and counted; without `counts` they are not looked for. Empty are passed over, as wherever gold JSONL is read.
+        Missing pictures are taken as the options say and counted; without `counts` they are not looked for. Empty
+        lines are passed over, as wherever gold JSONL is read.
         """
         shown = f"{split}.jsonl"
         empty = True
