@@ -170,13 +170,20 @@ def _fitting(
     unknown: list[str] = []
     for key, value in layer.items():
         if key not in known:
-            unknown.append(".".join((*place, key)))
+            unknown += _leaves(value, ".".join((*place, key)))
         elif isinstance(value, Mapping) and known_keys(config_class, (*place, key)):
             fitting[key], inner = _fitting(config_class, value, (*place, key))
             unknown += inner
         else:
             fitting[key] = value
     return fitting, unknown
+
+
+def _leaves(value: Any, name: str) -> list[str]:
+    """Return the dotted names of the settings under `name`."""
+    if not isinstance(value, Mapping):
+        return [name]
+    return [leaf for key, inner in value.items() for leaf in _leaves(inner, f"{name}.{key}")]
 
 
 def cells_of_row(

@@ -43,6 +43,13 @@ class Kind(StrEnum):
     experiments = "experiments"
 
 
+class Scheme(StrEnum):
+    """Chunk scheme."""
+
+    lenient = "lenient"
+    strict = "strict"
+
+
 class MissingImages(StrEnum):
     """What a missing picture means."""
 
@@ -53,6 +60,8 @@ class MissingImages(StrEnum):
 Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file of your own; may be repeated.")]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of the data set; default $AVEBENCH_DATA/NAME.")]
 Formats = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
+
+Options = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the reader.")]
 
 
 def _register(plugins: list[Path] | None) -> None:
@@ -142,6 +151,35 @@ def run(
 
 
 @app.command()
+def score(
+    predictions: Annotated[
+        Path, typer.Argument(help="Prediction JSONL, or BIO columns as CoNLL (gold and predicted).")
+    ],
+    gold: Annotated[Path | None, typer.Option(help="Gold JSONL, or a file of gold BIO columns.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Take the gold annotation from this data set instead.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    data: DataFolder = None,
+    option: Options = None,
+    scheme: Annotated[Scheme, typer.Option(help="How BIO tags become spans.")] = Scheme.lenient,
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+) -> None:
+    """Score anybody's predictions with the exact metrics."""
+    from avebench.cells import parse_settings
+    from avebench.data import open_dataset
+    from avebench.render import emit
+    from avebench.scoring import report_table, score_file
+
+    _register(plugin)
+    if gold is not None and dataset is not None:
+        raise AvebenchError("Give --gold or --dataset, not both.")
+    examples = None
+    if dataset is not None:
+        examples = list(open_dataset(dataset, data, parse_settings(option or [])).read(split))
+    emit(report_table(score_file(predictions, examples or gold, scheme.value)), format.value)
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
     tracking_uri: Annotated[
@@ -175,9 +213,6 @@ def data_list(plugin: Plugins = None, format: Formats = Format.terminal) -> None
 
     _register(plugin)
     emit(datasets(), format.value)
-
-
-Options = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the reader.")]
 
 
 @data_app.command("check")

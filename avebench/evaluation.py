@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from avebench import results
 from avebench.examples import AttributeSchema, Example, Prediction
-from avebench.metrics import Counts, Scores, output_range
+from avebench.metrics import Counts, invariant_faults, output_range, score
 from avebench.slices import SliceRule
 
 
-def score(
-    schema: AttributeSchema, gold: Sequence[Example], predictions: Iterable[Prediction], rule: SliceRule
+def score_split(
+    schema: AttributeSchema, gold: Sequence[Example], predictions: Sequence[Prediction], rule: SliceRule
 ) -> results.Scores:
-    """Return the scores of one split; ValueError unless there is one prediction per gold example, in order."""
-    scores = Scores()
-    for example, prediction in zip(gold, predictions, strict=True):
-        scores.add(example, prediction, rule.names(example))
-    return stored(schema, scores)
+    """Return the scores of one split in the form of the results store, checked against the gold examples.
 
-
-def stored(schema: AttributeSchema, scores: Scores) -> results.Scores:
-    """Return accumulated scores in the form of the results store."""
+    ValueError unless there is one prediction per gold example, in order; RuntimeError if the scores contradict them.
+    """
+    scores = score(gold, predictions, rule.names)
+    faults = invariant_faults(scores.metrics(), scores.examples, gold)
+    if faults:
+        raise RuntimeError(f"the scores contradict the gold examples: {'; '.join(faults)}")
     c_o, c_m = output_range(len(schema.attributes), scores.mean_length, scores.mean_selected_range)
     return results.Scores(
         examples=scores.examples,
@@ -43,10 +42,8 @@ def stored(schema: AttributeSchema, scores: Scores) -> results.Scores:
 
 def validation_metrics(gold: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return every available metric of a validation split in %."""
-    scores = Scores()
-    for example, prediction in zip(gold, predictions, strict=True):
-        scores.add(example, prediction)
-    return {name: metric.value for name, metric in scores.metrics().items() if metric is not None}
+    metrics = score(gold, predictions).metrics()
+    return {name: metric.value for name, metric in metrics.items() if metric is not None}
 
 
 def _triple(counts: Counts) -> results.CountTriple:

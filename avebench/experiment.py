@@ -210,7 +210,9 @@ def profile_options(name: str, train_fraction: float) -> dict[str, Any]:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first fault of a validation as one sentence with its field, and near matches of an unknown key."""
-    fault = error.errors()[0]
+    faults = error.errors()
+    # A mistyped key makes two faults, the unknown and the missing one; the unknown says what happened.
+    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = known_keys(model, fault["loc"][:-1])

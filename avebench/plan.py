@@ -104,7 +104,8 @@ def choose_data(experiment: Experiment, request: Request) -> tuple[DataChoice, s
         return choice, ""
     own = f"This is not the table's own data set ({experiment.dataset}): everything measured here is on '{name}'"
     why = " because it is not on this machine" if request.dataset is None else ""
-    return choice, f"{own}{why}. Published figures are of {experiment.dataset} and cannot be compared with it."
+    figures = f" Published figures are of {experiment.dataset}; do not compare them with it."
+    return choice, f"{own}{why}.{figures if any(row.published for row in experiment.rows) else ''}"
 
 
 def status(store: Store, cell: Cell) -> Status:

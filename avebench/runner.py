@@ -33,7 +33,7 @@ class _Running:
     cell: Cell
     process: BaseProcess
     connection: Connection
-    outcome: tuple[str, Any] | None = None
+    outcome: tuple[EventKind, Any] | None = None
 
 
 def run_cells(
@@ -89,10 +89,10 @@ def _collect(running: list[_Running], failures: dict[str, str], show: Callable[[
         except EOFError:
             one.process.join()
             running.remove(one)
-            kind, detail = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
-            if kind == "failed":
-                failures[one.cell.key] = detail
-            show(Event(one.cell, kind, detail))
+            outcome = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
+            if outcome[0] == "failed":
+                failures[one.cell.key] = outcome[1]
+            show(Event(one.cell, *outcome))
             continue
         if kind in {"finished", "failed"}:
             one.outcome = (kind, detail)

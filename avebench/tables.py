@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, Row, published_rows
+from avebench.metrics import invariant_faults
 from avebench.plan import Plan
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 from avebench.results import Result
@@ -147,12 +148,5 @@ def check_invariants(results: Sequence[Result]) -> None:
                     f"{place}: {name} counts {metric.gold} gold items, row '{known[1]}' counts {known[0]}. "
                     "Run the table again with --fresh."
                 )
-        for prefix in ("tag", "cls", "string"):
-            triple = [result.scores.metrics.get(f"{prefix}_{ratio}") for ratio in ("precision", "recall", "f1")]
-            values = [metric.value for metric in triple if metric is not None]
-            if len(values) == 3 and abs(_harmonic(values[0], values[1]) - values[2]) > 1e-9:
-                raise AvebenchError(f"{place}: {prefix}_f1 is not the harmonic mean of precision and recall.")
-
-
-def _harmonic(one: float, other: float) -> float:
-    return 2 * one * other / (one + other) if one + other else 0.0
+        for fault in invariant_faults(result.scores.metrics, result.scores.examples):
+            raise AvebenchError(f"{place} contradicts itself: {fault}. Run it again with --fresh.")

@@ -21,7 +21,7 @@ from avebench.cells import Cell
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
 from avebench.errors import AvebenchError
-from avebench.evaluation import score, validation_metrics
+from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example, Prediction
 from avebench.metrics import SCORER_VERSION
 from avebench.model import Model, TrainedConfig
@@ -157,10 +157,10 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         write_predictions(folder / EXTENDED, extended)
     write_predictions(folder / TEST, predictions)
     with clock.phase("score"):
-        scores = score(dataset.schema(), material.test, predictions, material.rule)
+        scores = score_split(dataset.schema(), material.test, predictions, material.rule)
         scores_extended = None
         if extended is not None:
-            scores_extended = score(dataset.schema(), material.left_out, extended, material.rule)
+            scores_extended = score_split(dataset.schema(), material.left_out, extended, material.rule)
     commit, dirty = revision()
     record = trained.record
     return Result(
@@ -300,7 +300,7 @@ def rescore(result: Result, cell: Cell, store: Store) -> Result:
     for field, name, gold in (("scores", TEST, material.test), ("scores_extended", EXTENDED, material.left_out)):
         if getattr(result, field) is not None:
             predictions = read_predictions(folder / name, gold)
-            scored[field] = score(dataset.schema(), gold, predictions, material.rule)
+            scored[field] = score_split(dataset.schema(), gold, predictions, material.rule)
     renewed = result.model_copy(update=scored)
     store.write(renewed)
     return renewed

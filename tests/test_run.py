@@ -1,0 +1,292 @@
+"""`avebench run` as a user runs it: tables, cells that are skipped, failures, bad requests, kills."""
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("command", Path(__file__).with_name("command.py"))
+assert _spec is not None and _spec.loader is not None
+command = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(command)
+avebench = command.avebench
+
+EXPERIMENT = """
+title = "A small table"
+source = { paper = "journal", table = "6" }
+dataset = "jsonl"
+metrics = ["tag_precision", "tag_recall", "tag_f1", "cls_f1"]
+
+[[rows]]
+label = "DRAM"
+model = "dram"
+published = "journal-6/+A+T"
+planned = true
+
+[[rows]]
+label = "dictionary"
+model = "dictionary"
+reference = true
+
+[[rows]]
+label = "virc-text"
+model = "dram"
+options = { dropout = 0.1 }
+reference = true
+
+[defaults.options.training]
+learning_rates = { default = 1e-2 }
+batch_size = 8
+steps = 60
+validate_every = 10
+"""
+COLOURS = ("blue", "red")
+
+
+def _line(number: int) -> str:
+    colour, other = COLOURS[number % 2], COLOURS[(number // 2) % 2]
+    text = f"a {colour} long dress - {other} {number % 3}"
+    start = text.index(colour)
+    spans = [{"attribute": "Color", "start": start, "end": start + len(colour)}]
+    return json.dumps({"id": f"p{number}", "text": text, "spans": spans}) + "\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_bert: Path) -> Path:
+    """Return a folder with a data set `data/`, an experiment `mine.toml`, and arguments' encoder `bert`."""
+    (tmp_path / "data").mkdir()
+    for split, numbers in (("train", range(40)), ("valid", range(40, 56)), ("test", range(60, 80))):
+        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(map(_line, numbers)))
+    (tmp_path / "mine.toml").write_text(EXPERIMENT)
+    (tmp_path / "bert").symlink_to(tiny_bert)
+    return tmp_path
+
+
+RUN = ("run", "mine.toml", "--data", "data", "--text-encoder", "bert", "--no-mlflow")
+
+
+def _metrics(folder: Path) -> dict[str, object]:
+    """Return what every finished cell says but for times and memory."""
+    found = {}
+    for path in folder.glob("runs/cells/*/result.json"):
+        result = json.loads(path.read_text())
+        history = [{k: v for k, v in entry.items() if k != "seconds"} for entry in result["history"]]
+        found[path.parent.name] = {
+            "scores": result["scores"],
+            "history": history,
+            "weights": (path.parent / "weights.safetensors").read_bytes() if history else b"",
+            "predictions": (path.parent / "predictions.jsonl.gz").read_bytes(),
+        }
+    return found
+
+
+def test_table_and_second_run(place: Path) -> None:
+    first = avebench(place, *RUN, "--seeds", "2", "--format", "csv")
+    assert first.returncode == 0, first.stderr
+    rows = {row["label"]: row for row in csv.DictReader(io.StringIO(first.stdout))}
+    assert float(rows["DRAM"]["published_tag_f1"]) == 96.86
+    assert rows["DRAM"]["measured_status"] == "not built yet" and rows["DRAM"]["measured_tag_f1"] == ""
+    assert rows["virc-text"]["measured_tag_f1_n"] == "2"
+    assert 0 < float(rows["virc-text"]["measured_tag_f1"]) <= 100
+    results = sorted(place.glob("runs/cells/*/result.json"))
+    assert len(results) == 4
+    written = {path: path.stat().st_mtime_ns for path in results}
+    second = avebench(place, *RUN, "--seeds", "2", "--format", "csv")
+    assert second.stdout == first.stdout
+    assert written == {path: path.stat().st_mtime_ns for path in place.glob("runs/cells/*/result.json")}
+
+
+def test_scores_do_not_depend_on_jobs_or_folder(place: Path) -> None:
+    assert avebench(place, *RUN, "--jobs", "1").returncode == 0
+    one = _metrics(place)
+    (place / "runs").rename(place / "before")
+    (place / "data").rename(place / "moved")
+    arguments = [argument if argument != "data" else "moved" for argument in RUN]
+    assert avebench(place, *arguments, "--jobs", "3").returncode == 0
+    assert _metrics(place) == one
+
+
+def test_finished_table_imports_nothing_heavy(place: Path) -> None:
+    assert avebench(place, *RUN).returncode == 0
+    code = (
+        "import sys; sys.argv = ['avebench', *sys.argv[1:]]; from avebench.cli import app\n"
+        "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'mlflow', 'torchvision', 'accelerate'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    environment = command.environment(place)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *RUN], cwd=place, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "virc-text" in done.stdout
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['avebench', '--help']; from avebench.cli import app\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'mlflow', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_dry_run_writes_nothing(place: Path) -> None:
+    plan = avebench(place, *RUN, "--dry-run", "--format", "json")
+    assert plan.returncode == 0, plan.stderr
+    cells = json.loads(plan.stdout)["rows"]
+    assert [(cell["label"], cell["columns"]["status"]) for cell in cells] == [
+        ("DRAM", "not built yet"),
+        ("dictionary", "new"),
+        ("virc-text", "new"),
+    ]
+    assert cells[2]["columns"]["minutes"] == "unknown"
+    assert not (place / "runs").exists()
+    assert avebench(place, *RUN, "--rows", "virc-text").returncode == 0
+    cells = json.loads(avebench(place, *RUN, "--dry-run", "--seeds", "2", "--format", "json").stdout)["rows"]
+    found = [(cell["label"], cell["columns"]["status"], cell["columns"]["minutes"]) for cell in cells[1:]]
+    assert found[0][:2] == ("dictionary", "new") and found[2] == ("virc-text", "finished", "")
+    assert found[3][:2] == ("virc-text", "new") and float(found[3][2]) >= 0
+
+
+def test_a_failing_row_leaves_the_others(place: Path) -> None:
+    broken = (
+        (place / "mine.toml")
+        .read_text()
+        .replace("learning_rates = { default = 1e-2 }", "learning_rates = { default = 1e30 }")
+    )
+    (place / "mine.toml").write_text(broken)
+    done = avebench(place, *RUN)
+    assert done.returncode == 1
+    assert "virc-text #0 failed" in done.stderr and "Traceback" not in done.stderr
+    assert len(list(place.glob("runs/cells/*/result.json"))) == 1
+    assert "failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "tabel6"), "There is no experiment called 'tabel6'. Did you mean 'table6'"),
+        (("run", "mine.toml", "--rows", "virc-txt"), "no row 'virc-txt'. Did you mean 'virc-text'"),
+        (
+            ("run", "mine.toml", "--data", "data", "--dataset", "jsonll"),
+            "no dataset called 'jsonll'. Did you mean 'jsonl'",
+        ),
+        (("run", "mine.toml", "--data", "nowhere"), "nowhere"),
+        (("run", "mine.toml", "--data", "data", "--text-encoder", "no/such"), "'no/such' is neither a folder here nor"),
+        (("run", "mine.toml", "--data", "data", "--text-encoder", "data"), "data has no config.json"),
+        ((*RUN, "--set", "training.stepz=3"), "--set training.stepz"),
+        ((*RUN, "--set", "training.steps=none"), "training.steps"),
+        ((*RUN, "--train-fraction", "0"), "--train-fraction 0"),
+        ((*RUN, "--profile", "quik"), "no profile called 'quik'"),
+        ((*RUN, "--out", "mine.toml/runs"), "output folder mine.toml/runs cannot be written"),
+        ((*RUN, "--plugin", "none.py"), "none.py"),
+    ],
+)
+def test_bad_requests(place: Path, arguments: tuple[str, ...], message: str) -> None:
+    before = sorted(place.rglob("*"))
+    done = avebench(place, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 3
+    left = [path for path in sorted(place.rglob("*")) if path not in before and "cache" not in path.parts]
+    assert not left
+
+
+def test_data_fault_stops_before_anything_is_stored(place: Path) -> None:
+    with (place / "data" / "train.jsonl").open("a") as stream:
+        stream.write('{"id": "cut", "text": "a re')
+    done = avebench(place, *RUN)
+    assert done.returncode != 0
+    assert "train.jsonl" in done.stderr and "41" in done.stderr and "Traceback" not in done.stderr
+    assert not list(place.glob("runs/cells/*/result.json"))
+
+
+def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
+    arguments = (*RUN, "--rows", "virc-text", "--set", "training.steps=400")
+    assert avebench(place, *arguments).returncode == 0
+    whole = _metrics(place)
+    (place / "runs").rename(place / "uninterrupted")
+    generator = random.Random(7)
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            [command.COMMAND, *arguments],
+            cwd=place,
+            env=command.environment(place),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        # Wait until the cell trains, so that the kill meets it in the middle.
+        while (
+            process.poll() is None and time.monotonic() < deadline and not list(place.glob("runs/cells/*/checkpoint/*"))
+        ):
+            time.sleep(0.02)
+        time.sleep(generator.uniform(0.0, 1.0))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills > 0
+    assert avebench(place, *arguments).returncode == 0
+    assert _metrics(place) == whole
+
+
+def test_two_processes_share_a_table(place: Path) -> None:
+    arguments = [command.COMMAND, *RUN, "--seeds", "2", "--jobs", "1"]
+    both = [
+        subprocess.Popen(
+            arguments,
+            cwd=place,
+            env=command.environment(place),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    results = [json.loads(path.read_text()) for path in place.glob("runs/cells/*/result.json")]
+    assert len(results) == 4
+    # A cell that was trained twice would have been written after the other process had waited for it.
+    times = sorted((result["started"], result["finished"]) for result in results if result["history"])
+    assert len(times) == 2
+
+
+def test_record_holds_no_text(place: Path) -> None:
+    done = avebench(place, *RUN, "--record", "--train-fraction", "0.5")
+    assert done.returncode == 0, done.stderr
+    folder = place / "results" / "mine" / "jsonl-0.5"
+    assert sorted(path.name for path in (folder / "virc-text").iterdir()) == [
+        "0.counts.jsonl.gz",
+        "0.json",
+        "0.predictions.jsonl.gz",
+    ]
+    import gzip
+
+    for path in folder.rglob("*.gz"):
+        text = gzip.decompress(path.read_bytes()).decode()
+        assert "dress" not in text and "blue" not in text
+        assert text.count("\n") == 20
+    stored = json.loads((folder / "virc-text" / "0.json").read_text())
+    assert stored["train_examples"] == 20 and stored["scores_extended"]["examples"] == 20
+    counts = [
+        json.loads(line)
+        for line in gzip.decompress((folder / "virc-text" / "0.counts.jsonl.gz").read_bytes()).splitlines()
+    ]
+    assert sum(line["counts"]["tag"][2] for line in counts) == stored["scores"]["metrics"]["tag_f1"]["gold"] == 20
+    assert (folder / "table.md").read_text().startswith("**A small table**")
