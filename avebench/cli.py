@@ -205,6 +205,30 @@ def sync(
     typer.echo(f"{upload(out, tracking_uri)} results uploaded.")
 
 
+@app.command()
+def pretrain(
+    dataset: Annotated[str, typer.Argument(help="Data set that can generate more examples, e.g. demo.")],
+    out: Annotated[Path, typer.Option(help="Folder in which the encoder's folder NAME-text is made.")] = Path(
+        "encoders"
+    ),
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; default: as for the shipped one.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; the same bytes come back on cpu only.")] = "cpu",
+    plugin: Plugins = None,
+) -> None:
+    """Train the small encoder of a data set that ships with avebench again, from generated examples.
+
+    Example: avebench pretrain demo, then avebench run table6 --text-encoder encoders/demo-text
+    """
+    from avebench.pretraining import pretrain_text, text_plan
+
+    _register(plugin)
+    folder, accuracy = pretrain_text(dataset, out, text_plan(steps), device, lambda line: typer.echo(line, err=True))
+    typer.echo(
+        f"{folder}: {accuracy.model:.1f} % of {accuracy.pieces} hidden word pieces of held-out text guessed "
+        f"({accuracy.most_frequent:.1f} % by always the most frequent one)."
+    )
+
+
 @data_app.command("list")
 def data_list(plugin: Plugins = None, format: Formats = Format.terminal) -> None:
     """List the data sets, what each needs, and which are here."""

@@ -7,11 +7,15 @@ import importlib.util
 import json
 import os
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_dir
 
 from avebench.errors import AvebenchError
 
+Modality = Literal["text", "image"]
+ENCODERS = Path(__file__).parent / "encoders"
+"""The encoders that this package ships: folders NAME-MODALITY, made by `avebench pretrain NAME`."""
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 
@@ -58,11 +62,16 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def encoder_folder(name: str) -> Path:
-    """Return the local folder of an encoder: `minilm`, a folder, or a hub id found in the local Hugging Face cache.
+def encoder_folder(name: str, modality: Modality = "text") -> Path:
+    """Return the local folder of an encoder: shipped (`demo`), `minilm`, a folder, or a hub id in the local hub cache.
 
-    AvebenchError if it is not on this machine, saying where it comes from.
+    Only shipped encoders are looked up by `modality`. AvebenchError if it is not on this machine, saying where it comes
+    from.
     """
+    # Compared by name, so that "./demo" remains a folder of the user.
+    shipped = {folder.name: folder for folder in ENCODERS.iterdir()} if ENCODERS.is_dir() else {}
+    if f"{name}-{modality}" in shipped:
+        return shipped[f"{name}-{modality}"]
     if name == "minilm":
         return minilm_folder()
     folder = Path(name).expanduser()
@@ -92,9 +101,9 @@ def _hub_cache(name: str) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
-def weights_digest(name: str) -> str:
+def weights_digest(name: str, modality: Modality = "text") -> str:
     """Return one hash over the config, tokenizer and weight files of the encoder `name`."""
-    folder = encoder_folder(name)
+    folder = encoder_folder(name, modality)
     digests = {
         path.name: file_digest(path)
         for path in sorted(folder.iterdir())

@@ -2,6 +2,9 @@
 
 Its shape (7 categories, 26 attributes ranged by category) follows MEPAVE, journal Table 1. Some words are ambiguous in
 the text and settled by the picture; `demo_generator` says how, and computes how far text alone can go.
+
+The splits are the streams of the seeds "train", "valid" and "test". Encoders are pretrained on the stream of the seed
+"pretraining", which shares no product with them.
 """
 
 from __future__ import annotations
@@ -69,6 +72,10 @@ class Dataset(BaseDataset):
         """Yield the examples of `split`; AvebenchError if there is no such split."""
         check_split(split)
         yield from generate(split, SIZES[split])
+
+    def pretraining(self, count: int) -> Iterator[Example]:
+        """Yield `count` examples of a stream that is no split, for `avebench pretrain`."""
+        yield from generate("pretraining", count)
 
     def schema(self) -> AttributeSchema:
         """Return the 26 attributes, in the order of MEPAVE's vocabulary, labelled by words."""

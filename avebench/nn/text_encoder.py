@@ -57,7 +57,7 @@ class TextStates(NamedTuple):
 
 
 class TextEncoder(nn.Module):
-    """The pretrained encoder `name` (hub id in the local cache, folder, `minilm`) over units of one kind.
+    """The pretrained encoder `name` (`demo`, `minilm`, folder, hub id in the local cache) over units of one kind.
 
     A unit's vector is the last-layer state of its first word piece, or the `mean` over its pieces. A character unit is
     tokenised by itself. A word is tokenised with the white space before it, as a tokenizer that marks word starts
@@ -72,7 +72,7 @@ class TextEncoder(nn.Module):
         folder = encoder_folder(name)
         place = f"the encoder {folder}" if name == str(folder) else f"the encoder '{name}' ({folder})"
         _check_architecture(place, folder)
-        with _quiet():
+        with quiet():
             self.tokenizer = _load_tokenizer(place, folder)
             self.model = _load_model(place, folder)
         config = self.model.config
@@ -184,7 +184,7 @@ def _padded(rows: Sequence[_Ids], value: int) -> Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the load report (heads that are not used) and the progress bar of transformers."""
     verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)

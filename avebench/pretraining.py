@@ -1,0 +1,210 @@
+"""The encoders that this package trains itself: `avebench pretrain NAME`, from a data set that can make more examples.
+
+A data set plug-in can be pretrained on if its `Dataset` has the method `pretraining(count)`: examples that are in none
+of its splits. Labels are not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from transformers import BertForMaskedLM, BertTokenizer
+
+from avebench.data import open_dataset
+from avebench.dataset import DatasetCard
+from avebench.errors import AvebenchError
+from avebench.examples import Example
+from avebench.nn.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, reproducible, train
+from avebench.nn.text_encoder import quiet
+from avebench.provenance import revision, versions
+from avebench.registry import plugin
+from avebench.seeds import derive_seed
+from avebench.wordpieces import learn_pieces
+
+CARD = "card.json"
+"""The file that says how an encoder was made; a folder without it is never replaced."""
+
+
+class Source(Protocol):
+    """What is asked of a data set here."""
+
+    card: DatasetCard
+
+    def pretraining(self, count: int) -> Iterator[Example]:
+        """Yield `count` examples that are in none of the splits."""
+
+    def fingerprint(self) -> str:
+        """Return the data set's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextPlan:
+    """What the text encoder is made from.
+
+    `held_out` sentences after the first `sentences` measure the masked accuracy, less those whose product or text is
+    among the first. At most `pieces` word pieces are learnt, from pairs that occur `min_count` times: enough for words,
+    too many for most numbers.
+    """
+
+    sentences: int = 50_000
+    held_out: int = 2_000
+    pieces: int = 1_600
+    min_count: int = 50
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def text_plan(steps: int | None = None) -> TextPlan:
+    """Return the plan of the shipped encoder, with another number of steps if given."""
+    plan = TextPlan()
+    return plan if steps is None else replace(plan, recipe=replace(plan.recipe, steps=steps))
+
+
+def pretrain_text(
+    name: str,
+    out: Path,
+    plan: TextPlan,
+    device: str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, MaskedAccuracy]:
+    """Train a BERT on sentences of the data set `name`; return its folder `out`/NAME-text and its masked accuracy.
+
+    The folder is what `save_pretrained` makes of tokenizer and model (masked language model head included, weights in
+    float16) and the card. On a CPU the same call gives the same bytes on the same machine. The folder appears whole or
+    not at all; one that an earlier call made is replaced. AvebenchError if the data set has no examples for
+    pretraining, the device is not here, or the folder cannot be written.
+    """
+    dataset = _open(name)
+    _check_device(device)
+    texts, held_out = _texts(dataset, plan)
+    target = out / f"{name}-text"
+    with _whole_folder(target) as folder:
+        report(f"{len(texts)} sentences to learn from, {len(held_out)} held out; {plan.recipe.steps} steps.")
+        pieces = learn_pieces(texts, plan.pieces, plan.min_count)
+        tokenizer = BertTokenizer(
+            vocab={piece: number for number, piece in enumerate(pieces)},
+            do_lower_case=True,
+            model_max_length=plan.recipe.positions,
+        )
+        tokenizer.save_pretrained(folder)
+        with reproducible(derive_seed("pretraining", name, "text", plan.recipe.seed)):
+            model, accuracy = _train(tokenizer, texts, held_out, plan.recipe, device, report)
+        with quiet():
+            model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers has no types here.
+        card = _card(dataset, plan, device, texts, accuracy)
+        (folder / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    return target, accuracy
+
+
+def _open(name: str) -> Source:
+    """Return the data set; AvebenchError if it cannot make examples for pretraining, also where its files are away."""
+    if not hasattr(plugin("datasets", name).load().Dataset, "pretraining"):
+        raise AvebenchError(
+            f"The data set '{name}' has no examples for pretraining: its Dataset has no method pretraining(count). "
+            "Name one that is generated."
+        )
+    return cast(Source, open_dataset(name, None, {}))
+
+
+def _texts(dataset: Source, plan: TextPlan) -> tuple[list[str], list[str]]:
+    """Return the texts to learn from and those held out."""
+    examples = list(dataset.pretraining(plan.sentences + plan.held_out))
+    first, rest = examples[: plan.sentences], examples[plan.sentences :]
+    known = {example.product_id for example in first} | {example.text for example in first}
+    held_out = [example.text for example in rest if known.isdisjoint((example.product_id, example.text))]
+    if not held_out:
+        raise AvebenchError(
+            f"The data set '{dataset.card.name}' gave {len(examples)} examples for pretraining, none of them new after "
+            f"the first {plan.sentences}. Its pretraining(count) must yield `count` examples of different products."
+        )
+    return [example.text for example in first], held_out
+
+
+def _train(
+    tokenizer: BertTokenizer,
+    texts: Sequence[str],
+    held_out: Sequence[str],
+    recipe: Recipe,
+    device: str,
+    report: Callable[[str], None],
+) -> tuple[BertForMaskedLM, MaskedAccuracy]:
+    """Return the trained model, its weights rounded to float16 as they will be stored, and its masked accuracy."""
+    rows, unseen = (
+        tokenizer(list(some), truncation=True, max_length=recipe.positions)["input_ids"] for some in (texts, held_out)
+    )
+    masker = WordMasker(tokenizer, recipe.hidden_share)
+    model = build(recipe, tokenizer)
+    train(
+        model,
+        masker,
+        rows,
+        recipe,
+        device,
+        lambda step, loss: report(f"step {step} of {recipe.steps}: loss {loss:.3f}"),
+    )
+    most_frequent = min(
+        Counter(piece for row in rows for piece in row[1:-1]).items(), key=lambda item: (-item[1], item)
+    )
+    rounded = model.half().float()  # type: ignore[no-untyped-call]  # transformers has no types here.
+    return rounded, masked_accuracy(rounded, masker, unseen, most_frequent[0])
+
+
+def _card(
+    dataset: Source, plan: TextPlan, device: str, texts: Sequence[str], accuracy: MaskedAccuracy
+) -> dict[str, Any]:
+    """Return how the encoder was made, and what it can do."""
+    commit, changed = revision()
+    return {
+        "made_by": f"avebench pretrain {dataset.card.name} --steps {plan.recipe.steps} --device {device}",
+        "task": "masked language model on texts alone: no label, no picture",
+        "dataset": dataset.card.name,
+        "fingerprint": dataset.fingerprint(),
+        "texts_sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+        "plan": asdict(plan),
+        "held_out": {
+            "masked_accuracy": accuracy.model,
+            "most_frequent_piece": accuracy.most_frequent,
+            "hidden_pieces": accuracy.pieces,
+        },
+        "licence": dataset.card.licence,
+        "versions": versions(),
+        "revision": commit,
+        "uncommitted_changes": changed,
+    }
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise AvebenchError(f"The device '{name}' is not on this machine. Give --device cpu.") from None
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that takes its place at the end, or vanishes after an error."""
+    if target.exists() and not (target / CARD).is_file():
+        raise AvebenchError(f"{target} exists and is no encoder made by this command. Name another folder with --out.")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise AvebenchError(f"The folder {target} cannot be written ({error}). Name another with --out.") from None
+    try:
+        yield partial
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise AvebenchError(f"The folder {target} cannot be written ({error}). Name another with --out.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
