@@ -1,0 +1,380 @@
+"""Pretraining: word pieces, masking, the shipped encoder, and the same bytes again."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from tokenizers.implementations import BertWordPieceTokenizer
+from transformers import BertForMaskedLM, BertTokenizer
+from typer.testing import CliRunner
+
+from avebench import pretraining
+from avebench.cli import app
+from avebench.data import open_dataset
+from avebench.errors import AvebenchError
+from avebench.nn.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
+from avebench.nn.text_encoder import TextEncoder
+from avebench.pretraining import TextPlan, pretrain_text, text_plan
+from avebench.weights import ENCODERS, encoder_folder, weights_digest
+from avebench.wordpieces import CONTINUES, SPECIAL, learn_pieces, words
+
+TINY = TextPlan(
+    sentences=300,
+    held_out=60,
+    pieces=400,
+    min_count=5,
+    recipe=Recipe(layers=1, width=32, heads=2, feed_forward=64, steps=3, batch_size=16),
+)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> TextEncoder:
+    return TextEncoder("demo", "word")
+
+
+@pytest.fixture(scope="module")
+def unseen() -> list[str]:
+    """Sentences of another stream than the one that the shipped encoder was trained on and measured with."""
+    dataset = open_dataset("demo", None, {})
+    return [example.text for example in dataset.read("valid")][:200]
+
+
+# Word pieces
+
+
+def _spelled(pieces: list[str], word: str) -> list[str]:
+    tokenizer = BertTokenizer(vocab={piece: number for number, piece in enumerate(pieces)})
+    return tokenizer.tokenize(word)
+
+
+def test_merges_worked_by_hand() -> None:
+    """ab x3, abc x2, b x1: (a, ##b) occurs 5 times, then (ab, ##c) twice."""
+    pieces = learn_pieces(["ab ab abc", "AB abc b"], size=1000, min_count=2)
+    assert pieces[-2:] == ["ab", "abc"]
+    assert learn_pieces(["ab ab abc", "AB abc b"], size=1000, min_count=3)[-1] == "ab"
+    assert _spelled(pieces, "abcab") == ["abc", "##a", "##b"]
+
+
+def test_pieces_do_not_depend_on_the_order_of_hash_tables() -> None:
+    code = (
+        "from avebench.datasets.demo_generator import generate; from avebench.wordpieces import learn_pieces;"
+        "print(*learn_pieces((example.text for example in generate('train', 300)), 500))"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+    assert len(printed.pop().split()) == 500
+
+
+def test_ties_fall_by_spelling() -> None:
+    assert learn_pieces(["zy xw zy xw"], size=1000)[-2:] == ["xw", "zy"]
+
+
+def test_a_repeated_letter_is_merged_from_the_left() -> None:
+    pieces = learn_pieces(["aaaa aaaa"], size=1000)
+    assert pieces[-3:] == ["##aa", "##aaa", "aaaa"]
+
+
+def _by_definition(texts: list[str], merges: int) -> list[str]:
+    """The textbook loop: count every pair of all words anew before every merge."""
+    spelled = [[word[0], *(CONTINUES + letter for letter in word[1:])] for word in words(texts)]
+    made: list[str] = []
+    for _ in range(merges):
+        pairs = Counter(pair for word in spelled for pair in pairwise(word))
+        if not pairs or max(pairs.values()) < 2:
+            break
+        left, right = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        made.append(left + right.removeprefix(CONTINUES))
+        for word in spelled:
+            place = 0
+            while place < len(word) - 1:
+                if (word[place], word[place + 1]) == (left, right):
+                    word[place : place + 2] = [made[-1]]
+                place += 1
+    return made
+
+
+@given(st.lists(st.text("abc ", max_size=12), max_size=8))
+def test_merges_are_those_of_the_textbook_loop(texts: list[str]) -> None:
+    known = len(learn_pieces([], size=1000))
+    assert list(dict.fromkeys(_by_definition(texts, 50))) == learn_pieces(texts, size=1000)[known:]
+
+
+def test_pieces_agree_with_the_library_where_nothing_ties() -> None:
+    """Every word stands with its beginnings, each at another power of two: no two pairs are ever equally frequent."""
+    beginnings = ["do", "dot", "dots", "lo", "loo", "loop", "sp", "spo", "spot", "spots"]
+    texts = [" ".join([word] * 2**power) for power, word in enumerate(beginnings)]
+    library = BertWordPieceTokenizer(lowercase=True)
+    library.train_from_iterator(texts, vocab_size=1000, min_frequency=2, show_progress=False)
+    theirs = sorted(library.get_vocab().items(), key=lambda item: item[1])
+    merged = [piece for piece, _ in theirs if len(piece.removeprefix(CONTINUES)) > 1 and piece not in SPECIAL]
+    assert len(merged) >= 10
+    assert learn_pieces(texts, size=1000, min_count=2)[-len(merged) :] == merged
+
+
+def test_a_vocabulary_that_is_too_small_is_refused() -> None:
+    with pytest.raises(AvebenchError, match="a vocabulary of 20 is too small"):
+        learn_pieces(["a dress"], size=20)
+
+
+# Masking
+
+
+@pytest.fixture(scope="module")
+def masker() -> WordMasker:
+    pieces = [*SPECIAL, "a", "b", "c", "##x", "##y"]
+    return WordMasker(BertTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}), 0.15)
+
+
+@pytest.fixture(scope="module")
+def batch(masker: WordMasker) -> torch.Tensor:
+    """4,000 rows [CLS] a ##x ##y b c ##x [SEP], every second one without the last word and padded."""
+    return masker.padded([[2, 5, 8, 9, 6, 7, 8, 3], [2, 5, 8, 9, 6, 3]] * 2000)
+
+
+def test_whole_words_are_chosen_and_nothing_else(masker: WordMasker, batch: torch.Tensor) -> None:
+    _, targets = masker(batch, generator=torch.Generator().manual_seed(1))
+    chosen = targets != IGNORED
+    assert torch.equal(targets[chosen], batch[chosen])
+    assert not chosen[batch < len(SPECIAL)].any()
+    assert torch.equal(chosen[:, 1], chosen[:, 2]) and torch.equal(chosen[:, 2], chosen[:, 3])
+    assert torch.equal(chosen[::2, 5], chosen[::2, 6])
+    shares = [chosen[:, 1], chosen[:, 4], chosen[::2, 5]]
+    for share in shares:
+        assert abs(float(share.float().mean()) - 0.15) < 4 * (0.15 * 0.85 / len(share)) ** 0.5
+    together = (chosen[:, 1] & chosen[:, 4]).float().mean()
+    assert abs(float(together) - 0.15**2) < 4 * (0.15**2 / len(chosen)) ** 0.5
+
+
+def test_chosen_words_are_hidden_swapped_or_left(masker: WordMasker, batch: torch.Tensor) -> None:
+    read, targets = masker(batch, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(read[targets == IGNORED], batch[targets == IGNORED])
+    word = targets[:, 1] != IGNORED
+    masked = read[word][:, 1:4] == masker.mask
+    count = int(word.sum())
+    # All three pieces share the word's fate; a tenth of the swapped ones are [MASK] by chance.
+    for piece in range(3):
+        share = float(masked[:, piece].float().mean())
+        assert abs(share - 0.81) < 4 * (0.81 * 0.19 / count) ** 0.5
+    assert float(masked.all(dim=1).float().mean()) > 0.75
+    kept = (read[word][:, 1:4] == batch[word][:, 1:4]).all(dim=1).float().mean()
+    assert abs(float(kept) - 0.1) < 4 * (0.1 * 0.9 / count) ** 0.5
+
+
+def test_everything_chosen_is_hidden_for_measuring(masker: WordMasker, batch: torch.Tensor) -> None:
+    read, targets = masker(batch, hide=1.0, swap=0.0)
+    assert torch.equal(read == masker.mask, targets != IGNORED)
+
+
+# The shipped encoder
+
+
+def test_the_shipped_encoder_loads_in_float32(shipped: TextEncoder) -> None:
+    folder = encoder_folder("demo")
+    assert folder == ENCODERS / "demo-text"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 4 << 20
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float16}
+    assert {parameter.dtype for parameter in shipped.parameters()} == {torch.float32}
+    assert (shipped.hidden, shipped.limit) == (128, 64)
+    assert len(weights_digest("demo")) == 64
+
+
+def test_a_folder_of_the_same_name_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    assert encoder_folder("./demo").resolve() == tmp_path / "demo"
+    assert encoder_folder("demo") == ENCODERS / "demo-text"
+
+
+def test_the_shipped_encoder_reads_every_word_of_the_demo_set(shipped: TextEncoder) -> None:
+    dataset = open_dataset("demo", None, {})
+    unknown, pieces, units = 0, 0, 0
+    for split in ("train", "valid", "test"):
+        for example in dataset.read(split):
+            encoded = shipped.encode(example)
+            assert encoded.truncated == 0
+            unknown += int((encoded.ids == shipped.tokenizer.unk_token_id).sum())
+            pieces += int(encoded.counts.sum())
+            units += len(encoded.counts)
+    assert unknown == 0
+    assert pieces < 1.25 * units
+
+
+def test_the_shipped_encoder_guesses_hidden_words(unseen: list[str]) -> None:
+    """It beats always guessing the most frequent piece by far, and comes near the figure on its card."""
+    folder = encoder_folder("demo")
+    tokenizer = BertTokenizer.from_pretrained(folder)
+    model = BertForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    rows = tokenizer(unseen)["input_ids"]
+    counts = Counter(piece for row in rows for piece in row[1:-1])
+    found = masked_accuracy(model, WordMasker(tokenizer, 0.15), rows, counts.most_common(1)[0][0], seed=3)
+    assert found.pieces > 300
+    assert found.model > found.most_frequent + 20
+    card = json.loads((folder / pretraining.CARD).read_text())["held_out"]
+    error = 100 * (0.25 / found.pieces) ** 0.5
+    assert abs(found.model - card["masked_accuracy"]) < 4 * error
+
+
+def test_the_card_says_what_the_encoder_was_made_from() -> None:
+    """It was made by the plan as it stands, from the demo set as it stands."""
+    card = json.loads((encoder_folder("demo") / pretraining.CARD).read_text())
+    assert card["plan"] == json.loads(json.dumps(pretraining.asdict(text_plan())))
+    assert card["fingerprint"] == open_dataset("demo", None, {}).fingerprint()
+    assert not card["uncommitted_changes"]
+
+
+# Making one
+
+
+def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
+    lines: list[str] = []
+    one, accuracy = pretrain_text("demo", tmp_path / "one", TINY, report=lines.append)
+    torch.rand(7)  # The caller's random state does not matter.
+    two, _ = pretrain_text("demo", tmp_path / "two", TINY)
+    assert one == tmp_path / "one" / "demo-text"
+    assert [path.name for path in one.parent.iterdir()] == ["demo-text"]
+    names = {path.name for path in one.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", pretraining.CARD} <= names
+    for name in names - {pretraining.CARD}:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert accuracy.pieces > 0
+    assert lines[-1].startswith("step 3 of 3: loss ")
+    assert TextEncoder(str(one), "word").hidden == 32
+
+
+def test_another_seed_gives_another_encoder_and_replaces_the_first(tmp_path: Path) -> None:
+    folder, _ = pretrain_text("demo", tmp_path, TINY)
+    before = (folder / "model.safetensors").read_bytes()
+    pretrain_text("demo", tmp_path, replace(TINY, recipe=replace(TINY.recipe, seed=1)))
+    assert (folder / "model.safetensors").read_bytes() != before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    lines: list[str] = []
+    plan = replace(TINY, recipe=replace(TINY.recipe, steps=120, learning_rate=3e-3))
+    pretrain_text("demo", tmp_path, plan, report=lines.append)
+    losses = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("step")]
+    assert len(losses) == 20
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_threads_and_random_state_of_the_caller_stay(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected, threads = torch.rand(3), torch.get_num_threads()
+    torch.manual_seed(5)
+    pretrain_text("demo", tmp_path, TINY)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_held_out_texts_are_new() -> None:
+    texts, held_out = pretraining._texts(open_dataset("demo", None, {}), TINY)
+    assert len(texts) == 300 and 50 <= len(held_out) <= 60
+    assert not set(texts) & set(held_out)
+    dataset = open_dataset("demo", None, {})
+    splits = {example.product_id for split in ("train", "valid", "test") for example in dataset.read(split)}
+    assert not splits & {example.product_id for example in dataset.pretraining(300)}
+
+
+def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "train", fail)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_text("demo", tmp_path, TINY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_not_finite_is_reported(tmp_path: Path) -> None:
+    plan = replace(TINY, recipe=replace(TINY.recipe, learning_rate=float("inf"), steps=3))
+    with pytest.raises(AvebenchError, match="loss is not finite around step"):
+        pretrain_text("demo", tmp_path, plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+# The command
+
+
+def _command(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["pretrain", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_the_command_prints_the_masked_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tiny(steps: int | None = None) -> TextPlan:
+        return replace(TINY, recipe=replace(TINY.recipe, steps=steps or 3))
+
+    monkeypatch.setattr(pretraining, "text_plan", tiny)
+    printed = _command("demo", "--out", str(tmp_path), "--steps", "2")
+    card = json.loads((tmp_path / "demo-text" / pretraining.CARD).read_text())
+    assert card["plan"]["recipe"]["steps"] == 2
+    assert f"{card['held_out']['masked_accuracy']:.1f} % of {card['held_out']['hidden_pieces']} hidden" in printed
+
+
+def test_the_plan_takes_other_steps() -> None:
+    assert text_plan(7) == replace(text_plan(), recipe=replace(text_plan().recipe, steps=7))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["jsonl"], "The data set 'jsonl' has no examples for pretraining"),
+        (["dmeo"], "Did you mean 'demo'"),
+        (["demo", "--device", "cuda:99"], "The device 'cuda:99' is not on this machine"),
+        (["demo", "--device", "abacus"], "The device 'abacus' is not on this machine"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AvebenchError, match=message):
+        _command(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "demo-text").mkdir()
+    (tmp_path / "demo-text" / "notes.txt").write_text("mine")
+    with pytest.raises(AvebenchError, match="is no encoder made by this command"):
+        pretrain_text("demo", tmp_path, TINY)
+    assert [path.name for path in (tmp_path / "demo-text").iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AvebenchError, match="cannot be written"):
+        pretrain_text("demo", tmp_path / "file", TINY)
+
+
+def test_a_source_without_new_examples_is_refused() -> None:
+    class Short:
+        card = open_dataset("demo", None, {}).card
+
+        def pretraining(self, count: int) -> list[object]:
+            return list(open_dataset("demo", None, {}).pretraining(10))
+
+    with pytest.raises(AvebenchError, match="gave 10 examples for pretraining, none of them new"):
+        pretraining._texts(Short(), TINY)
