@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and near matches for mistyped names."""
+"""The errors that a user can cause, and near matches for mistyped names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class AvebenchError(Exception):
 
     The message says what is wrong, where (file, line, field) and what to do, in one or two lines.
     """
+
+
+class DataError(AvebenchError):
+    """A fault of the data: every row of a table would meet it, so the whole run stops."""
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from avebench.errors import AvebenchError
+from avebench.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +38,7 @@ class Picture:
     source: Path | Callable[[], Image]
 
     def open(self) -> Image:
-        """Return the decoded picture in RGB; AvebenchError if the file is missing or cannot be decoded."""
+        """Return the decoded picture in RGB; DataError if the file is missing or cannot be decoded."""
         if not isinstance(self.source, Path):
             return self.source()
         from PIL import Image, UnidentifiedImageError
@@ -47,11 +47,11 @@ class Picture:
             with Image.open(self.source) as picture:
                 return picture.convert("RGB")
         except FileNotFoundError:
-            raise AvebenchError(
+            raise DataError(
                 f"The picture {self.source} is missing. Put it there, or run with --missing-images blank."
             ) from None
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-            raise AvebenchError(
+            raise DataError(
                 f"The picture {self.source} cannot be decoded ({error}). Replace it or run with --missing-images blank."
             ) from None
 

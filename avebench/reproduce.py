@@ -18,7 +18,7 @@ from avebench.recording import record_results
 from avebench.render import Table, emit, render
 from avebench.results import Result, Store
 from avebench.tables import check_invariants, plan_table, result_table
-from avebench.tracking import RunRecord
+from avebench.tracking import RunRecord, log, tracking_uri
 
 
 def run_experiments(
@@ -40,6 +40,8 @@ def run_experiments(
         for plan in plans:
             _show_plan(plan, store, format)
         return 0
+    if track:
+        tracking_uri()
     store.prepare()
     code = 0
     for plan in plans:
@@ -119,8 +121,6 @@ def _track(plan: Plan, store: Store, results: Mapping[str, Result], table: Table
     given = {key: store.folder(key) / f"tracked-{plan.name}" for key in results}
     if all(marker.is_file() for marker in given.values()):
         return
-    from avebench.tracking import log
-
     records = [run_record(plan, cell, results[cell.key], store) for cell in plan.cells() if cell.key in results]
     tables = {"table.md": render(table, "md"), "table.json": render(table, "json"), "table.csv": render(table, "csv")}
     log(records, tables, out=store.out)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avebench.cells import Cell
+from avebench.errors import DataError
 from avebench.registry import plugin_files
 from avebench.results import Store
 from avebench.worker import Job, work
 
-EventKind = Literal["started", "waiting", "progress", "finished", "failed"]
+EventKind = Literal["started", "waiting", "progress", "finished", "failed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ def run_cells(
     show: Callable[[Event], None],
 ) -> dict[str, str]:
     """Run the cells that are not finished, `jobs` at a time; return key -> message of those that failed.
+
+    DataError, after the running cells were stopped, if the data is broken: no row could be scored.
 
     Every cell has a process of its own, so that a crash takes nothing with it, and one thread, so that the scores do
     not depend on `jobs`. A cell that another process on the same folder works on is waited for, not trained twice.
@@ -90,11 +93,13 @@ def _collect(running: list[_Running], failures: dict[str, str], show: Callable[[
             one.process.join()
             running.remove(one)
             outcome = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
+            if outcome[0] == "refused":
+                raise DataError(outcome[1]) from None
             if outcome[0] == "failed":
                 failures[one.cell.key] = outcome[1]
             show(Event(one.cell, *outcome))
             continue
-        if kind in {"finished", "failed"}:
+        if kind in {"finished", "failed", "refused"}:
             one.outcome = (kind, detail)
         else:
             show(Event(one.cell, kind, detail))

@@ -20,7 +20,7 @@ from filelock import Timeout
 from avebench.cells import Cell
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
-from avebench.errors import AvebenchError
+from avebench.errors import AvebenchError, DataError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example, Prediction
 from avebench.metrics import SCORER_VERSION
@@ -60,6 +60,8 @@ def work(job: Job, connection: Connection, parent: int) -> None:
             add_plugin_file(path)
         finish_cell(job, lambda kind, detail: connection.send((kind, detail)))
         connection.send(("finished", None))
+    except DataError as error:
+        connection.send(("refused", str(error)))
     except AvebenchError as error:
         connection.send(("failed", str(error)))
     except Exception as error:
@@ -123,6 +125,18 @@ def read_material(dataset: Dataset, fraction: float, repetition: int) -> Materia
     return Material(used, left_out, splits["valid"], splits["test"], rule)
 
 
+def _read(cell: Cell) -> tuple[Dataset, Material]:
+    """Read the data of a cell; DataError if it is broken or no longer what was planned with."""
+    try:
+        dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
+        material = read_material(dataset, cell.train_fraction, cell.repetition)
+    except AvebenchError as error:
+        raise DataError(str(error)) from None
+    if dataset.fingerprint() != cell.data.fingerprint:
+        raise DataError(f"The data in {dataset.folder} changed while it was read. Run the command again.")
+    return dataset, material
+
+
 @dataclass(slots=True)
 class _Clock:
     """Wall time per phase."""
@@ -140,12 +154,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
     """Train or continue, predict and score one cell; everything but the result is written here."""
     cell, clock, started = job.cell, _Clock(), time.time()
     with clock.phase("read"):
-        dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
-        if dataset.fingerprint() != cell.data.fingerprint:
-            raise AvebenchError(
-                f"The data in {dataset.folder} changed while this run was planned. Run the command again."
-            )
-        material = read_material(dataset, cell.train_fraction, cell.repetition)
+        dataset, material = _read(cell)
     write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
     trained = _train(job, dataset, material, folder, tell, clock)
     with clock.phase("predict"):

@@ -8,15 +8,15 @@ from pathlib import Path
 COMMAND = str(Path(sys.executable).parent / "avebench")
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Return the environment of a run: own cache, one thread, no tracking server."""
+def environment() -> dict[str, str]:
+    """Return the environment of a run: the cache of the tests, one thread, no tracking server."""
     kept = {name: value for name, value in os.environ.items() if name not in {"AVEBENCH_DATA", "MLFLOW_TRACKING_URI"}}
-    return {**kept, "AVEBENCH_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def avebench(folder: Path, *arguments: str, data: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run `avebench` in `folder` and return what it printed and its exit code."""
-    variables = environment(folder) | ({"AVEBENCH_DATA": str(data)} if data else {})
+    variables = environment() | ({"AVEBENCH_DATA": str(data)} if data else {})
     return subprocess.run(
         [COMMAND, *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False
     )

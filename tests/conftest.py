@@ -1,11 +1,18 @@
 """Tiny encoders with random weights, for tests that need the shape of BERT or RoBERTa but not its knowledge."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "blue", "red", "dress", "sun", "##dress", "##es", "long", "a"]
 PIECES += ["12", "黑", "色", "裙", "1", "2", "-", "."]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the tests out of the user's cache; what they remember there saves later ones an import of torch."""
+    os.environ["AVEBENCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

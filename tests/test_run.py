@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ batch_size = 8
 steps = 60
 validate_every = 10
 """
+RUN = ("run", "mine.toml", "--data", "data", "--text-encoder", "bert", "--no-mlflow")
 COLOURS = ("blue", "red")
 
 
@@ -60,18 +62,35 @@ def _line(number: int) -> str:
     return json.dumps({"id": f"p{number}", "text": text, "spans": spans}) + "\n"
 
 
+def _fill(folder: Path, encoder: Path) -> Path:
+    """Put a data set `data/`, an experiment `mine.toml` and an encoder `bert` into a folder."""
+    (folder / "data").mkdir()
+    for split, numbers in (("train", range(40)), ("valid", range(40, 56)), ("test", range(60, 80))):
+        (folder / "data" / f"{split}.jsonl").write_text("".join(map(_line, numbers)))
+    (folder / "mine.toml").write_text(EXPERIMENT)
+    (folder / "bert").symlink_to(encoder)
+    return folder
+
+
 @pytest.fixture
 def place(tmp_path: Path, tiny_bert: Path) -> Path:
-    """Return a folder with a data set `data/`, an experiment `mine.toml`, and arguments' encoder `bert`."""
-    (tmp_path / "data").mkdir()
-    for split, numbers in (("train", range(40)), ("valid", range(40, 56)), ("test", range(60, 80))):
-        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(map(_line, numbers)))
-    (tmp_path / "mine.toml").write_text(EXPERIMENT)
-    (tmp_path / "bert").symlink_to(tiny_bert)
-    return tmp_path
+    """Return a folder in which nothing was run yet."""
+    return _fill(tmp_path, tiny_bert)
 
 
-RUN = ("run", "mine.toml", "--data", "data", "--text-encoder", "bert", "--no-mlflow")
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> tuple[Path, str]:
+    """Return a folder in which the table was run with two repetitions, and the CSV that was printed."""
+    folder = _fill(tmp_path_factory.mktemp("first"), tiny_bert)
+    done = avebench(folder, *RUN, "--seeds", "2", "--jobs", "1", "--format", "csv")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+@pytest.fixture
+def finished(first_run: tuple[Path, str], tmp_path: Path) -> Path:
+    """Return a copy of the folder in which the table was run."""
+    return shutil.copytree(first_run[0], tmp_path / "finished", symlinks=True)
 
 
 def _metrics(folder: Path) -> dict[str, object]:
@@ -89,43 +108,95 @@ def _metrics(folder: Path) -> dict[str, object]:
     return found
 
 
-def test_table_and_second_run(place: Path) -> None:
-    first = avebench(place, *RUN, "--seeds", "2", "--format", "csv")
-    assert first.returncode == 0, first.stderr
-    rows = {row["label"]: row for row in csv.DictReader(io.StringIO(first.stdout))}
+def test_table_and_second_run(first_run: tuple[Path, str], finished: Path) -> None:
+    rows = {row["label"]: row for row in csv.DictReader(io.StringIO(first_run[1]))}
     assert float(rows["DRAM"]["published_tag_f1"]) == 96.86
     assert rows["DRAM"]["measured_status"] == "not built yet" and rows["DRAM"]["measured_tag_f1"] == ""
     assert rows["virc-text"]["measured_tag_f1_n"] == "2"
     assert 0 < float(rows["virc-text"]["measured_tag_f1"]) <= 100
-    results = sorted(place.glob("runs/cells/*/result.json"))
+    results = sorted(finished.glob("runs/cells/*/result.json"))
     assert len(results) == 4
     written = {path: path.stat().st_mtime_ns for path in results}
-    second = avebench(place, *RUN, "--seeds", "2", "--format", "csv")
-    assert second.stdout == first.stdout
-    assert written == {path: path.stat().st_mtime_ns for path in place.glob("runs/cells/*/result.json")}
+    second = avebench(finished, *RUN, "--seeds", "2", "--format", "csv")
+    assert second.stdout == first_run[1]
+    assert written == {path: path.stat().st_mtime_ns for path in finished.glob("runs/cells/*/result.json")}
 
 
-def test_scores_do_not_depend_on_jobs_or_folder(place: Path) -> None:
-    assert avebench(place, *RUN, "--jobs", "1").returncode == 0
-    one = _metrics(place)
-    (place / "runs").rename(place / "before")
+def test_scores_depend_neither_on_jobs_nor_on_paths(finished: Path, place: Path) -> None:
     (place / "data").rename(place / "moved")
     arguments = [argument if argument != "data" else "moved" for argument in RUN]
-    assert avebench(place, *arguments, "--jobs", "3").returncode == 0
-    assert _metrics(place) == one
+    done = avebench(place, *arguments, "--seeds", "2", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert _metrics(place) == _metrics(finished)
 
 
-def test_finished_table_imports_nothing_heavy(place: Path) -> None:
-    assert avebench(place, *RUN).returncode == 0
+COUNTING = '''
+import time
+from pathlib import Path
+
+from avebench.examples import Prediction
+from avebench.model import Model as BaseModel
+from avebench.model import ModelCard, ModelConfig
+
+CARD = ModelCard(
+    name="counting", summary="predicts nothing", paper="none", year=2026, modality="T", family="test", implementation=1
+)
+
+
+class Config(ModelConfig):
+    """No options."""
+
+
+class Model(BaseModel):
+    @classmethod
+    def learn_vocabulary(cls, config, schema, train):
+        with Path("calls").open("a") as stream:
+            stream.write("called\\n")
+        time.sleep(0.5)
+        return {}
+
+    def predict(self, examples):
+        return [Prediction(example.id, {}, {}, ()) for example in examples]
+'''
+
+
+def test_two_processes_on_one_table_run_every_cell_once(place: Path) -> None:
+    (place / "counting.py").write_text(COUNTING)
+    (place / "mine.toml").write_text(EXPERIMENT.replace('model = "dictionary"', 'model = "counting"'))
+    arguments = [
+        command.COMMAND,
+        *RUN,
+        "--rows",
+        "dictionary",
+        "--plugin",
+        "counting.py",
+        "--seeds",
+        "6",
+        "--jobs",
+        "2",
+    ]
+    both = [
+        subprocess.Popen(
+            arguments, cwd=place, env=command.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert outputs[0][0] == outputs[1][0]
+    assert (place / "calls").read_text() == "called\n" * 6
+    assert len(list(place.glob("runs/cells/*/result.json"))) == 6
+
+
+def test_finished_table_imports_nothing_heavy(finished: Path) -> None:
     code = (
         "import sys; sys.argv = ['avebench', *sys.argv[1:]]; from avebench.cli import app\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'transformers', 'pandas', 'mlflow', 'torchvision', 'accelerate'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    environment = command.environment(place)
     done = subprocess.run(
-        [sys.executable, "-c", code, *RUN], cwd=place, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code, *RUN], cwd=finished, env=command.environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "virc-text" in done.stdout
@@ -152,11 +223,13 @@ def test_dry_run_writes_nothing(place: Path) -> None:
     ]
     assert cells[2]["columns"]["minutes"] == "unknown"
     assert not (place / "runs").exists()
-    assert avebench(place, *RUN, "--rows", "virc-text").returncode == 0
-    cells = json.loads(avebench(place, *RUN, "--dry-run", "--seeds", "2", "--format", "json").stdout)["rows"]
-    found = [(cell["label"], cell["columns"]["status"], cell["columns"]["minutes"]) for cell in cells[1:]]
-    assert found[0][:2] == ("dictionary", "new") and found[2] == ("virc-text", "finished", "")
-    assert found[3][:2] == ("virc-text", "new") and float(found[3][2]) >= 0
+
+
+def test_plan_of_a_finished_table(finished: Path) -> None:
+    plan = avebench(finished, *RUN, "--dry-run", "--seeds", "3", "--format", "json")
+    cells = [(row["label"], *row["columns"].values()) for row in json.loads(plan.stdout)["rows"]]
+    assert [cell[:3] for cell in cells[4:6]] == [("virc-text", "0", "finished"), ("virc-text", "1", "finished")]
+    assert cells[6][:3] == ("virc-text", "2", "new") and float(cells[6][3]) >= 0
 
 
 def test_a_failing_row_leaves_the_others(place: Path) -> None:
@@ -207,7 +280,7 @@ def test_data_fault_stops_before_anything_is_stored(place: Path) -> None:
     with (place / "data" / "train.jsonl").open("a") as stream:
         stream.write('{"id": "cut", "text": "a re')
     done = avebench(place, *RUN)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "train.jsonl" in done.stderr and "41" in done.stderr and "Traceback" not in done.stderr
     assert not list(place.glob("runs/cells/*/result.json"))
 
@@ -219,11 +292,11 @@ def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
     (place / "runs").rename(place / "uninterrupted")
     generator = random.Random(7)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             [command.COMMAND, *arguments],
             cwd=place,
-            env=command.environment(place),
+            env=command.environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -242,29 +315,6 @@ def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
     assert kills > 0
     assert avebench(place, *arguments).returncode == 0
     assert _metrics(place) == whole
-
-
-def test_two_processes_share_a_table(place: Path) -> None:
-    arguments = [command.COMMAND, *RUN, "--seeds", "2", "--jobs", "1"]
-    both = [
-        subprocess.Popen(
-            arguments,
-            cwd=place,
-            env=command.environment(place),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
-    assert outputs[0][0] == outputs[1][0]
-    results = [json.loads(path.read_text()) for path in place.glob("runs/cells/*/result.json")]
-    assert len(results) == 4
-    # A cell that was trained twice would have been written after the other process had waited for it.
-    times = sorted((result["started"], result["finished"]) for result in results if result["history"])
-    assert len(times) == 2
 
 
 def test_record_holds_no_text(place: Path) -> None:
