@@ -14,7 +14,7 @@ demo: $(STAMP)
 	$(BIN)/avebench run table6
 
 test: $(STAMP)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
