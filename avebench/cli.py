@@ -105,6 +105,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
     record: Annotated[bool, typer.Option("--record", help="Write results/ for the repository as well.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells again.")] = False,
+    slices: Annotated[bool, typer.Option("--slices", help="Print F1 per slice as well.")] = False,
     no_mlflow: Annotated[bool, typer.Option("--no-mlflow", help="Leave MLflow out of it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     plugin: Plugins = None,
@@ -144,6 +145,7 @@ def run(
         record=record,
         dry_run=dry_run,
         track=not no_mlflow,
+        slices=slices,
         format=format.value,
         debug=debug,
     )
@@ -270,6 +272,19 @@ def data_stats(
     _register(plugin)
     dataset = open_dataset(name, data, parse_settings(option or []))
     emit(statistics_table(name, dataset.fingerprint(), stats_rows(dataset)), format.value)
+
+
+@data_app.command("convert")
+def data_convert(
+    name: str, folder: Path, data: DataFolder = None, option: Options = None, plugin: Plugins = None
+) -> None:
+    """Write a data set as gold JSONL into a new folder, which `--dataset jsonl` reads."""
+    from avebench.cells import parse_settings
+    from avebench.data import convert, open_dataset
+
+    _register(plugin)
+    for what, count in convert(open_dataset(name, data, parse_settings(option or [])), folder).items():
+        typer.echo(f"{what}: {count}")
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""Opening a data set by name, and the rows behind `avebench data list | check | stats`. Nothing here imports torch."""
+"""Opening a data set by name, and what stands behind `avebench data`. Nothing here imports torch."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from avebench.dataset import Dataset, DatasetCard
+from avebench.dataset import SPLITS, Dataset, DatasetCard
 from avebench.errors import AvebenchError, near_matches
+from avebench.examples import Example, pairs_from_spans
 from avebench.registry import plugin, plugins
+from avebench.tagging import word_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +142,47 @@ def _what_is_wrong(name: str, error: ValidationError, known: list[str]) -> str:
         return f"The data set '{name}' has no option '{option}'. {near_matches(option, known)}"
     complaint = first["msg"].removeprefix("Value error, ")
     return f"The data set '{name}', option '{option}': {complaint} (given: {first['input']!r})."
+
+
+def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
+    """Write the splits of a data set as gold JSONL to the new folder `out_folder`; return the reader's notes.
+
+    Streams: memory does not grow with the number of products. Pictures stay where they are, behind a link `images` to
+    their folder. AvebenchError if `out_folder` exists; after any error nothing of it is left.
+    """
+    if out_folder.exists():
+        raise AvebenchError(f"{out_folder} exists already. Name a new folder, or remove it.")
+    folder = next((folder for folder in dataset.picture_folders() if folder.is_dir()), None)
+    partial = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for split in SPLITS:
+            with (partial / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
+                for example in dataset.read(split):
+                    stream.write(json.dumps(_gold_line(example, folder), ensure_ascii=False) + "\n")
+        if folder is not None:
+            (partial / "images").symlink_to(folder.resolve(), target_is_directory=True)
+        partial.rename(out_folder)
+    except OSError as error:
+        raise AvebenchError(f"{out_folder} cannot be written: {error.strerror}.") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return dataset.notes
+
+
+def _gold_line(example: Example, pictures: Path | None) -> dict[str, Any]:
+    """Return an example in the gold format; what a reader would fill in by itself is left out."""
+    line: dict[str, Any] = {"id": example.id, "text": example.text}
+    if example.tokens != word_units(example.text):
+        line["tokens"] = [list(token) for token in example.tokens]
+    line["spans"] = [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans]
+    if example.pairs != pairs_from_spans(example.text, example.spans):
+        line["pairs"] = {attribute: sorted(values) for attribute, values in example.pairs.items()}
+    if example.product_id not in ("", example.id):
+        line["product_id"] = example.product_id
+    if example.category is not None:
+        line["category"] = example.category
+    source = example.picture.source if example.picture is not None else None
+    if pictures is not None and isinstance(source, Path) and source.is_relative_to(pictures):
+        line["image"] = f"images/{source.relative_to(pictures).as_posix()}"
+    return line

@@ -18,6 +18,7 @@ from avebench.plan import Plan
 from avebench.predictions import read_predictions, write_predictions
 from avebench.render import Table, render
 from avebench.results import Result, Store, dump
+from avebench.tables import slice_table
 from avebench.weights import write_atomically
 from avebench.worker import TEST, read_material
 
@@ -60,3 +61,4 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
             write_atomically(row / f"{cell.repetition}.json", dump(results[cell.key]))
     for name in ("md", "json"):
         write_atomically(folder / f"table.{name}", render(table, name))
+    write_atomically(folder / "slices.md", render(slice_table(plan, results), "md"))

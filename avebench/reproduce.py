@@ -17,7 +17,7 @@ from avebench.plan import Plan, Request, estimated_seconds, make_plan, status
 from avebench.recording import record_results
 from avebench.render import Table, emit, render
 from avebench.results import Result, Store
-from avebench.tables import check_invariants, plan_table, result_table
+from avebench.tables import check_invariants, plan_table, result_table, slice_table
 from avebench.tracking import RunRecord, log, tracking_uri
 
 
@@ -29,6 +29,7 @@ def run_experiments(
     record: bool,
     dry_run: bool,
     track: bool,
+    slices: bool,
     format: str,
     debug: bool,
 ) -> int:
@@ -52,6 +53,8 @@ def run_experiments(
         check_invariants(list(results.values()))
         table = result_table(plan, results, failures)
         emit(table, format)
+        if slices:
+            emit(slice_table(plan, results), format)
         for cell in plan.cells():
             if cell.key in failures:
                 print(f"{cell_name(cell)} failed: {failures[cell.key]}", file=sys.stderr)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, Row, published_rows
-from avebench.metrics import invariant_faults
+from avebench.metrics import Counts, invariant_faults
 from avebench.plan import Plan
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
-from avebench.results import Result
+from avebench.results import Result, SliceCounts
 
 PUBLISHED = "published"
 NOT_BUILT = "not built yet"
@@ -104,6 +104,45 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
             by_caveat.setdefault(caveat, []).append(label)
     notes += [f"{', '.join(labels)}: {caveat}" for caveat, labels in by_caveat.items()]
     return notes
+
+
+FEW = 200
+"""A slice of fewer examples says too little for a figure of its own to be read."""
+
+
+def slice_table(plan: Plan, results: Mapping[str, Result]) -> Table:
+    """Return F1 per slice, slices as rows and the table's rows as columns; the examples left out by the fraction apart.
+
+    F1 is of spans, or of value strings where a system cannot point at the text. The number of examples is that of the
+    first result: with a train fraction below 1 the slice `unseen` differs between repetitions.
+    """
+    shown = [planned for planned in plan.rows if any(cell.key in results for cell in planned.cells)]
+    columns = [Column("n", "n"), Column("remark", "")]
+    columns += [Column(planned.row.label, planned.row.label, MEASURED) for planned in shown]
+    sections = []
+    for field, heading in (("scores", "test"), ("scores_extended", "test_extended: training products left out")):
+        found = [
+            [scores for cell in planned.cells if cell.key in results and (scores := getattr(results[cell.key], field))]
+            for planned in shown
+        ]
+        names = sorted({name for row in found for scores in row for name in scores.per_slice})
+        lines = []
+        for name in names:
+            size = next(scores.per_slice[name].examples for row in found for scores in row if name in scores.per_slice)
+            cells: list[Cell] = [str(size), "too few" if size < FEW else None]
+            for row in found:
+                values = [_f1(scores.per_slice[name]) for scores in row if name in scores.per_slice]
+                cells.append(summary(values) if values else None)
+            lines.append(TableRow(name, cells))
+        if lines:
+            sections.append(Section(lines, heading))
+    notes = [f"A slice of fewer than {FEW} examples is marked 'too few'. Slices are decided from data alone."]
+    title = f"{plan.experiment.title}: F1 per slice"
+    return Table(title, columns, sections, notes=notes, banner=plan.banner, label_heading="Slice")
+
+
+def _f1(counts: SliceCounts) -> float:
+    return Counts(counts.tp, counts.predicted, counts.gold).f1
 
 
 def plan_table(plan: Plan, status: Mapping[str, str], seconds: Mapping[str, float | None]) -> Table:

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -449,37 +447,3 @@ def _first_units(text: str, count: int) -> tuple[tuple[int, int], ...]:
     units = word_units(text[: 10 * count])
     # The last unit of a beginning may go on behind it; with one more than needed that does not matter.
     return (units if len(units) > count else word_units(text))[:count]
-
-
-def convert(folder: Path, out_folder: Path, options: Options | None = None) -> dict[str, int]:
-    """Write the release in `folder` as gold JSONL to the new folder `out_folder`; return the reader's notes.
-
-    Streams: memory does not grow with the number of products. The pictures stay where they are, behind a link called
-    `images`. AvebenchError if `out_folder` exists; after any error nothing of it is left.
-    """
-    if out_folder.exists():
-        raise AvebenchError(f"{out_folder} exists already. Name a new folder, or remove it.")
-    dataset = Dataset(CARD, folder, options or Options())
-    partial = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        for split in dataset.splits:
-            with (partial / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
-                for example in dataset.read(split):
-                    stream.write(json.dumps(_gold_line(example), ensure_ascii=False) + "\n")
-        if dataset._pictures().is_dir():
-            (partial / "images").symlink_to(dataset._pictures().resolve(), target_is_directory=True)
-        partial.rename(out_folder)
-    except OSError as error:
-        raise AvebenchError(f"{out_folder} cannot be written: {error.strerror}.") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return dataset.notes
-
-
-def _gold_line(example: Example) -> dict[str, Any]:
-    line: dict[str, Any] = {"id": example.id, "text": example.text}
-    line["spans"] = [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans]
-    if example.picture is not None:
-        line["image"] = f"images/{example.picture.name}"
-    return line

@@ -21,9 +21,9 @@ FILLER = ("sturdy", "reliable", "light", "compact", "classic", "modern", "everyd
 CONVERT = """
 import json, resource, sys, time
 from pathlib import Path
-from avebench.datasets.mae import convert
+from avebench.data import convert, open_dataset
 started = time.perf_counter()
-notes = convert(Path(sys.argv[1]), Path(sys.argv[2]))
+notes = convert(open_dataset('mae', Path(sys.argv[1]), {}), Path(sys.argv[2]))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"peak_kib": peak, "seconds": time.perf_counter() - started, "notes": notes}))
 """

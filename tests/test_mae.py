@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avebench.data import check_rows, open_dataset, stats_rows
+from avebench.data import check_rows, convert, open_dataset, stats_rows
 from avebench.dataset import Fault
 from avebench.datasets import jsonl, mae, mae_files
 from avebench.errors import AvebenchError
@@ -260,7 +260,7 @@ def test_convert_gives_gold_jsonl_with_the_same_examples(tmp_path: Path) -> None
     release = write(tmp_path / "mae", *[product(number) for number in range(200)], val=val)
     (release / "mumie-img").mkdir()
     Image.new("RGB", (9, 9)).save(release / "mumie-img" / "501.jpg")
-    notes = mae.convert(release, tmp_path / "gold")
+    notes = convert(dataset(release), tmp_path / "gold")
     assert notes["test: products kept"] == 2
     gold = jsonl.Dataset(jsonl.CARD, tmp_path / "gold", jsonl.Options())
     assert list(gold.check()) == []
@@ -271,14 +271,14 @@ def test_convert_gives_gold_jsonl_with_the_same_examples(tmp_path: Path) -> None
             assert all(getattr(one, name) == getattr(other, name) for name in same)
             assert (one.picture is None) == (other.picture is None)
     with pytest.raises(AvebenchError, match="exists already"):
-        mae.convert(release, tmp_path / "gold")
+        convert(dataset(release), tmp_path / "gold")
 
 
 def test_convert_leaves_nothing_half_written(tmp_path: Path) -> None:
     release = write(tmp_path / "mae")
     (release / "val" / "z.json").write_text('[{"diffbotUri": "1"')
     with pytest.raises(AvebenchError, match=r"val/z\.json"):
-        mae.convert(release, tmp_path / "gold")
+        convert(dataset(release), tmp_path / "gold")
     assert {path.name for path in tmp_path.iterdir()} <= {"mae", "cache"}
 
 

@@ -340,3 +340,94 @@ def test_record_holds_no_text(place: Path) -> None:
     ]
     assert sum(line["counts"]["tag"][2] for line in counts) == stored["scores"]["metrics"]["tag_f1"]["gold"] == 20
     assert (folder / "table.md").read_text().startswith("**A small table**")
+
+
+def test_slices(finished: Path) -> None:
+    done = avebench(finished, *RUN, "--seeds", "2", "--slices", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    decoder = json.JSONDecoder()
+    _, end = decoder.raw_decode(done.stdout)
+    table = decoder.raw_decode(done.stdout[end:].lstrip())[0]
+    rows = {row["label"]: row for row in table["rows"]}
+    # Each of the twenty test sentences names a colour once more, outside of the gold span.
+    assert rows["distractor"]["columns"] == {"n": "20", "remark": "too few"}
+    assert rows["distractor"]["measured"]["dictionary"]["n"] == 2
+    assert rows["no-image"]["columns"]["n"] == "20"
+
+
+def _mae_product(number: int) -> dict[str, object]:
+    colour = COLOURS[number % 2]
+    product: dict[str, object] = {
+        "diffbotUri": f"product|4|{number}",
+        "title": f"a {colour} dress",
+        "text": "long -lrb- 12 -rrb- dress",
+        "images": [f"{number}.jpg"],
+        "specs": {"color": colour.title(), "sold_by": "Report abuse"},
+    }
+    # The oddities of the release: no specs, no text, no picture, a value that is not a string.
+    if number % 7 == 0:
+        product["specs"] = {}
+    if number % 11 == 0:
+        del product["text"], product["images"]
+    if number % 13 == 0:
+        product["specs"] = {"color": ["Red"], "material": "steel"}
+    return product
+
+
+def test_a_folder_of_the_shape_of_mae(place: Path) -> None:
+    for source, numbers in (("train", range(300)), ("val", range(300, 340))):
+        (place / "mae" / source).mkdir(parents=True)
+        records = [_mae_product(number) for number in numbers]
+        for name, part in (("a", records[::2]), ("b", records[1::2])):
+            (place / "mae" / source / f"{name}.json").write_text(json.dumps(part))
+    (place / "mae" / "mumie-img").mkdir()
+    (place / "mae" / "mumie-img" / "300.jpg").write_bytes(b"no picture")
+    table = EXPERIMENT.replace('"cls_f1"]', '"cls_f1", "mae_accuracy"]')
+    (place / "mine.toml").write_text(table)
+    done = avebench(place, "run", "mine.toml", "--dataset", "mae", "--data", "mae", *RUN[4:], "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["label"]: row["measured"] for row in json.loads(done.stdout)["rows"]}
+    assert rows["virc-text"]["mae_accuracy"]["value"] > 50
+    assert rows["dictionary"]["mae_accuracy"]["value"] == 100
+    result = json.loads(next(place.glob("runs/cells/*/result.json")).read_text())
+    assert result["scores"]["examples"] == 40
+    assert result["reader_notes"]
+
+
+MARKED = "<\u989c\u8272>{colour}</\u989c\u8272>"
+
+
+def test_a_folder_of_the_shape_of_mepave(place: Path) -> None:
+    (place / "mepave").mkdir()
+    for split, numbers in (("train", range(40)), ("valid", range(10)), ("test", range(10))):
+        lines = []
+        for number in numbers:
+            colour = "\u9ed1\u7ea2"[number % 2]
+            lines.append(f"c_{number}\ts_{split}{number}\t{colour}\u88d9a12\t{MARKED.format(colour=colour)}\u88d9A12")
+        (place / "mepave" / f"jdair.jave.{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    done = avebench(place, "run", "mine.toml", "--dataset", "mepave", "--data", "mepave", *RUN[4:], "--format", "json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["label"]: row["measured"] for row in json.loads(done.stdout)["rows"]}
+    assert rows["dictionary"]["tag_f1"]["value"] == 100
+    assert rows["virc-text"]["tag_f1"]["value"] > 50
+
+
+def test_the_public_sample_of_mepave(place: Path) -> None:
+    root = os.environ.get("AVEBENCH_DATA")
+    if not root or not (Path(root) / "mepave-sample").is_dir():
+        pytest.skip("the public MEPAVE sample is not at hand: $AVEBENCH_DATA/mepave-sample")
+    data = ("--dataset", "mepave", "--data", str(Path(root) / "mepave-sample"))
+    checked = avebench(place, "data", "check", "mepave", *data[2:])
+    assert checked.returncode == 2
+    for line in (
+        "train sentences: 50",
+        "valid sentences: 20",
+        "test sentences: 20",
+        "values: 109",
+        "pictures missing: 90",
+    ):
+        assert line in checked.stdout.splitlines()
+    done = avebench(place, "run", "mine.toml", *data, *RUN[4:], "--format", "json")
+    assert done.returncode == 0, done.stderr
+    result = [json.loads(path.read_text()) for path in place.glob("runs/cells/*/result.json")]
+    assert {one["scores"]["examples"] for one in result} == {20}
