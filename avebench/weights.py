@@ -17,6 +17,16 @@ Modality = Literal["text", "image"]
 ENCODERS = Path(__file__).parent / "encoders"
 """The encoders that this package ships: folders NAME-MODALITY, made by `avebench pretrain NAME`."""
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+TORCHVISION_FILES: dict[str, tuple[str, ...]] = {
+    "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
+    "resnet34": ("resnet34-b627a593.pth", "resnet34-333f7ec4.pth"),
+    "resnet50": ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth"),
+    "resnet101": ("resnet101-63fe2227.pth", "resnet101-5d3b4d8f.pth"),
+    "resnet152": ("resnet152-394f9c45.pth", "resnet152-b121ed2d.pth"),
+}
+"""ImageNet V1 weights of torchvision by file name: today's, and the older file (before 0.10) of the same training."""
+PRECOMPUTED_IDS = "cids_of_imgs"
+"""The file that marks a folder of precomputed picture features in the layout of the JAVE release."""
 
 
 def cache_folder() -> Path:
@@ -62,6 +72,9 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+_OTHERS: dict[Modality, str] = {"text": "minilm, demo", "image": "demo, resnet18 to resnet152"}
+
+
 def encoder_folder(name: str, modality: Modality = "text") -> Path:
     """Return the local folder of an encoder: shipped (`demo`), `minilm`, a folder, or a hub id in the local hub cache.
 
@@ -85,9 +98,44 @@ def encoder_folder(name: str, modality: Modality = "text") -> Path:
     if cached is None:
         raise AvebenchError(
             f"The encoder '{name}' is neither a folder here nor in the local Hugging Face cache. Download it once with "
-            f"`hf download {name}`, or choose another with --text-encoder (minilm, demo, or a folder)."
+            f"`hf download {name}`, or choose another with --{modality}-encoder ({_OTHERS[modality]}, or a folder)."
         )
     return cached
+
+
+def image_weights(name: str) -> Path:
+    """Return the weights of a picture encoder: the file of a ResNet of torchvision, or the folder of any other.
+
+    `name` is `resnet18` to `resnet152` (looked up in torchvision's cache), a checkpoint file of such a ResNet, or what
+    `encoder_folder` knows; a folder of precomputed features is returned as it is. AvebenchError if it is not here.
+    """
+    if name in TORCHVISION_FILES:
+        return _torchvision_cache(name)
+    path = Path(name).expanduser()
+    if path.suffix in WEIGHT_SUFFIXES and not path.is_dir():
+        if not path.is_file():
+            raise AvebenchError(f"The checkpoint {path} does not exist. Check --image-encoder.")
+        return path
+    if (path / PRECOMPUTED_IDS).is_file():
+        return path
+    return encoder_folder(name, "image")
+
+
+def _torchvision_cache(name: str) -> Path:
+    """Return the checkpoint of a torchvision model in torch's hub cache; AvebenchError says how to get it there."""
+    torch_home = os.environ.get("TORCH_HOME")
+    if torch_home is None:
+        torch_home = str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch")
+    folder = Path(torch_home).expanduser() / "hub" / "checkpoints"
+    for file in TORCHVISION_FILES[name]:
+        if (folder / file).is_file():
+            return folder / file
+    command = f"python -c \"import torchvision as t; t.models.{name}(weights='IMAGENET1K_V1')\""
+    raise AvebenchError(
+        f"The weights of '{name}' (torchvision, ImageNet V1) are not here: there is no {TORCHVISION_FILES[name][0]} in "
+        f"{folder}. Download them once with `{command}`, or choose another with --image-encoder (a .pth file, demo, or "
+        "a folder)."
+    )
 
 
 def _hub_cache(name: str) -> Path | None:
@@ -102,11 +150,15 @@ def _hub_cache(name: str) -> Path | None:
 
 
 def weights_digest(name: str, modality: Modality = "text") -> str:
-    """Return one hash over the config, tokenizer and weight files of the encoder `name`."""
-    folder = encoder_folder(name, modality)
-    digests = {
-        path.name: file_digest(path)
-        for path in sorted(folder.iterdir())
-        if path.suffix in WEIGHT_SUFFIXES or path.name in {"config.json", "vocab.txt", "tokenizer.json"}
-    }
+    """Return one hash over the config, tokenizer and weight files of the encoder `name`, or over its arrays."""
+    location = image_weights(name) if modality == "image" else encoder_folder(name)
+    if location.is_file():
+        return file_digest(location)
+    digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if _decides(path)}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def _decides(path: Path) -> bool:
+    """Return True for a file of an encoder folder that can change what the encoder returns."""
+    known = {"config.json", "preprocessor_config.json", "vocab.txt", "tokenizer.json", PRECOMPUTED_IDS}
+    return path.name in known or path.suffix in WEIGHT_SUFFIXES or path.name.startswith("imgs.embedded")
