@@ -25,7 +25,7 @@ from avebench.dataset import DatasetCard
 from avebench.errors import AvebenchError
 from avebench.examples import Example
 from avebench.nn.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, reproducible, train
-from avebench.nn.text_encoder import quiet
+from avebench.nn.pretrained import quiet
 from avebench.provenance import revision, versions
 from avebench.registry import plugin
 from avebench.seeds import derive_seed

@@ -7,24 +7,20 @@ this module. Nothing is ever fetched: an encoder is a folder on this machine.
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from logging import CRITICAL
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.utils import logging
 
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Units
+from avebench.nn.pretrained import first_line, load_pretrained, quiet
 from avebench.weights import encoder_folder
 
 Pooling = Literal["first", "mean"]
@@ -74,7 +70,7 @@ class TextEncoder(nn.Module):
         _check_architecture(place, folder)
         with quiet():
             self.tokenizer = _load_tokenizer(place, folder)
-            self.model = _load_model(place, folder)
+            self.model = load_pretrained(place, folder, add_pooling_layer=False)
         config = self.model.config
         if len(self.tokenizer) > config.vocab_size:
             raise AvebenchError(
@@ -183,26 +179,13 @@ def _padded(rows: Sequence[_Ids], value: int) -> Tensor:
     return torch.from_numpy(table)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the load report (heads that are not used) and the progress bar of transformers."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no types here.
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # As above.
-
-
 def _check_architecture(place: str, folder: Path) -> None:
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AvebenchError(
-            f"The config.json of {place} names no model_type ({_line(error)}) Name a folder saved by save_pretrained."
+            f"The config.json of {place} names no model_type ({first_line(error)}) Name a folder saved by "
+            "save_pretrained."
         ) from None
     if kind not in ARCHITECTURES:
         raise AvebenchError(f"The type of {place} is '{kind}'; text encoders are of type {' or '.join(ARCHITECTURES)}.")
@@ -219,46 +202,10 @@ def _load_tokenizer(place: str, folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # The Rust tokenizers raise bare Exception.
         raise AvebenchError(
-            f"The tokenizer of {place} cannot be read: {_line(error)} Copy its files again from where the model is."
+            f"The tokenizer of {place} cannot be read: {first_line(error)} Copy its files again from where the "
+            "model is."
         ) from None
     for symbol in ("cls_token", "sep_token", "pad_token", "unk_token"):
         if getattr(tokenizer, f"{symbol}_id") is None:
             raise AvebenchError(f"The tokenizer of {place} has no {symbol}; that of a BERT or RoBERTa has one.")
     return tokenizer
-
-
-def _load_model(place: str, folder: Path) -> Any:
-    try:
-        model, report = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            weights_only=True,
-            dtype=torch.float32,
-            add_pooling_layer=False,
-            output_loading_info=True,
-            # Reported below by name; left to itself transformers points to a printed report.
-            ignore_mismatched_sizes=True,
-        )
-    except pickle.UnpicklingError:
-        raise AvebenchError(
-            f"The weights of {place} are not plain tensors but pickled Python objects, which are never loaded. "
-            "Convert them to model.safetensors where you trust them."
-        ) from None
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise AvebenchError(
-            f"The weights of {place} cannot be loaded: {_line(error)} Name a folder saved by save_pretrained, with "
-            "config.json and model.safetensors of the same model."
-        ) from None
-    misfits = {str(key) for key in report["missing_keys"]} | {str(key[0]) for key in report["mismatched_keys"]}
-    if misfits:
-        raise AvebenchError(
-            f"The weights of {place} do not fit its config.json: {len(misfits)} tensors are missing or of another "
-            f"shape, for instance '{min(misfits)}'. Copy both files from the same model."
-        )
-    return model
-
-
-def _line(error: Exception) -> str:
-    """Return the first sentence of an error, on one line and with a full stop."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
-    return text if text.endswith(".") else text + "."

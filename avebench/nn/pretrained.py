@@ -1,0 +1,73 @@
+"""Loading of Hugging Face folders that third parties made: plain tensors only, and every fault one clear error."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import CRITICAL
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModel
+from transformers.utils import logging
+
+from avebench.errors import AvebenchError
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the load report (heads that are not used) and the progress bar of transformers."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(CRITICAL)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers has no types here.
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # As above.
+
+
+def load_pretrained(place: str, folder: Path, **options: Any) -> Any:
+    """Return the model of a folder in float32; `place` names it in messages, `options` go to its class.
+
+    AvebenchError if weights are missing, broken, pickled, or do not fit the config.json.
+    """
+    try:
+        model, report = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            dtype=torch.float32,
+            **options,
+            output_loading_info=True,
+            # Reported below by name; left to itself transformers points to a printed report.
+            ignore_mismatched_sizes=True,
+        )
+    except pickle.UnpicklingError:
+        raise AvebenchError(
+            f"The weights of {place} are not plain tensors but pickled Python objects, which are never loaded. "
+            "Convert them to model.safetensors where you trust them."
+        ) from None
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise AvebenchError(
+            f"The weights of {place} cannot be loaded: {first_line(error)} Name a folder saved by save_pretrained, "
+            "with config.json and model.safetensors of the same model."
+        ) from None
+    misfits = {str(key) for key in report["missing_keys"]} | {str(key[0]) for key in report["mismatched_keys"]}
+    if misfits:
+        raise AvebenchError(
+            f"The weights of {place} do not fit its config.json: {len(misfits)} tensors are missing or of another "
+            f"shape, for instance '{min(misfits)}'. Copy both files from the same model."
+        )
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """Return the first sentence of an error, on one line and with a full stop."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0].strip()
+    return text if text.endswith(".") else text + "."
