@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 COMMAND = str(Path(sys.executable).parent / "avebench")
@@ -14,9 +15,16 @@ def environment() -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def avebench(folder: Path, *arguments: str, data: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `avebench` in `folder` and return what it printed and its exit code."""
-    variables = environment() | ({"AVEBENCH_DATA": str(data)} if data else {})
+def avebench(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `avebench` in `folder`, with further environment variables, and return what it printed and its exit code."""
     return subprocess.run(
-        [COMMAND, *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=300, check=False
+        [COMMAND, *arguments],
+        cwd=folder,
+        env=environment() | dict(variables or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )

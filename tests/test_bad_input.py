@@ -1,0 +1,161 @@
+"""Bad input as a user meets it: one clear message with file, line and field, exit code 2, nothing half-written."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+_spec = importlib.util.spec_from_file_location("command", Path(__file__).with_name("command.py"))
+assert _spec is not None and _spec.loader is not None
+command = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(command)
+avebench = command.avebench
+
+EXPERIMENT = """
+title = "Floor"
+dataset = "jsonl"
+metrics = ["tag_f1"]
+[[rows]]
+label = "dictionary"
+model = "dictionary"
+reference = true
+"""
+GOOD = {"id": "p", "text": "a red dress", "spans": [{"attribute": "Color", "start": 2, "end": 5}], "image": "p.png"}
+
+
+def _jsonl(folder: Path) -> Path:
+    """Write a sound data set of three lines per split."""
+    data = folder / "data"
+    data.mkdir()
+    Image.new("RGB", (4, 4)).save(data / "p.png")
+    for split in ("train", "valid", "test"):
+        lines = [json.dumps({**GOOD, "id": f"{split}{number}"}) for number in range(3)]
+        (data / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "mine.toml").write_text(EXPERIMENT)
+    return data
+
+
+def _line(**changes: object) -> bytes:
+    return json.dumps({**GOOD, "id": "new", **changes}).encode() + b"\n"
+
+
+FAULTS = {
+    "truncated JSON": (b'{"id": "new", "text": "a re', ("line 4",)),
+    "span outside the text": (_line(spans=[{"attribute": "Color", "start": 2, "end": 50}]), ("line 4", "spans[0]")),
+    "duplicate id": (_line(id="train0"), ("line 4", "id", "train0")),
+    "unknown key": (_line(spnas=[]), ("line 4", "spnas", "spans")),
+    "no UTF-8": (b'{"id": "\xff"}\n', ("line 4", "UTF-8")),
+    "missing field": (b'{"id": "new"}\n', ("line 4", "text")),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_lines_of_a_data_set(tmp_path: Path, name: str) -> None:
+    line, said = FAULTS[name]
+    with (_jsonl(tmp_path) / "train.jsonl").open("ab") as stream:
+        stream.write(line)
+    for arguments in (
+        ("data", "check", "jsonl", "--data", "data"),
+        ("run", "mine.toml", "--data", "data", "--no-mlflow"),
+    ):
+        done = avebench(tmp_path, *arguments)
+        printed = done.stdout + done.stderr
+        assert done.returncode == 2, printed
+        assert "train.jsonl" in printed and all(word in printed for word in said), printed
+        assert "Traceback" not in printed
+    assert not list(tmp_path.glob("runs/cells/*/result.json"))
+
+
+def test_empty_file_and_missing_split(tmp_path: Path) -> None:
+    data = _jsonl(tmp_path)
+    (data / "valid.jsonl").write_text("")
+    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    assert done.returncode == 2 and "valid.jsonl" in done.stderr and "empty" in done.stderr
+    (data / "valid.jsonl").unlink()
+    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    assert done.returncode == 2 and "valid.jsonl" in done.stderr
+
+
+def test_missing_and_corrupt_picture(tmp_path: Path) -> None:
+    data = _jsonl(tmp_path)
+    (data / "p.png").write_bytes((data / "p.png").read_bytes()[:40])
+    done = avebench(tmp_path, "data", "check", "jsonl", "--data", "data")
+    assert done.returncode == 2 and "decoded" in done.stdout and "train.jsonl, line 1" in done.stdout
+    (data / "p.png").unlink()
+    done = avebench(tmp_path, "data", "check", "jsonl", "--data", "data")
+    assert done.returncode == 2 and "p.png" in done.stdout and "missing" in done.stdout
+
+
+MEPAVE = {
+    "wrong column count": ("c_9\ts_9\ttext", "column"),
+    "unbalanced tags": ("c_9\ts_9\tab\t<x>ab", "line 4"),
+    "marks that do not rebuild the text": ("c_9\ts_9\tab\t<x>ac</x>", "line 4"),
+}
+
+
+@pytest.mark.parametrize("name", MEPAVE)
+def test_lines_of_mepave(tmp_path: Path, name: str) -> None:
+    line, said = MEPAVE[name]
+    (tmp_path / "mepave").mkdir()
+    (tmp_path / "mine.toml").write_text(EXPERIMENT)
+    for split in ("train", "valid", "test"):
+        lines = [f"c_{number}\ts_{split}{number}\tab\t<x>a</x>b" for number in range(3)] + [line] * (split == "train")
+        (tmp_path / "mepave" / f"jdair.jave.{split}.txt").write_text("\n".join(lines) + "\n")
+    for arguments in (
+        ("data", "check", "mepave", "--data", "mepave"),
+        ("run", "mine.toml", "--dataset", "mepave", "--data", "mepave", "--no-mlflow"),
+    ):
+        done = avebench(tmp_path, *arguments)
+        printed = done.stdout + done.stderr
+        assert done.returncode == 2, printed
+        assert "jdair.jave.train.txt" in printed and "line 4" in printed and said in printed, printed
+        assert "Traceback" not in printed
+
+
+PREDICTIONS = {
+    "missing id": ('{"id": "test0", "attributes": {}, "spans": []}\n', ("'test1'", "'test2'")),
+    "unknown key": ('{"id": "test0", "atributes": {}, "spans": []}\n', ("line 1", "atributes", "attributes")),
+    "truncated JSON": ('{"id": "test0", "attributes"', ("line 1",)),
+    "neither spans nor pairs": ('{"id": "test0", "attributes": {}}\n', ("line 1", "spans")),
+    "empty file": ("", ("empty",)),
+}
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_prediction_files(tmp_path: Path, name: str) -> None:
+    content, said = PREDICTIONS[name]
+    _jsonl(tmp_path)
+    (tmp_path / "mine.jsonl").write_text(content)
+    done = avebench(tmp_path, "score", "mine.jsonl", "--gold", "data/test.jsonl")
+    assert done.returncode == 2, done.stdout
+    assert "mine.jsonl" in done.stderr and all(word in done.stderr for word in said), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bio_columns(tmp_path: Path) -> None:
+    (tmp_path / "good.conll").write_text("a\tO\tO\nred\tB-Color\tI-Color\n\nblue\tB-Color\tO\n")
+    lenient = avebench(tmp_path, "score", "good.conll", "--format", "json")
+    assert lenient.returncode == 0, lenient.stderr
+    strict = avebench(tmp_path, "score", "good.conll", "--scheme", "strict", "--format", "json")
+    for done, predicted in ((lenient, 1), (strict, 0)):
+        rows = {row["label"]: row["columns"] for row in json.loads(done.stdout)["rows"]}
+        assert rows["tag_f1"]["predicted"] == predicted and rows["tag_f1"]["gold"] == 2
+    (tmp_path / "bad.conll").write_text("a\tO\tO\nred\tB-Color\n")
+    done = avebench(tmp_path, "score", "bad.conll")
+    assert done.returncode == 2 and "bad.conll" in done.stderr and "line 2" in done.stderr
+
+
+def test_typo_in_an_experiment(tmp_path: Path) -> None:
+    _jsonl(tmp_path)
+    (tmp_path / "mine.toml").write_text(EXPERIMENT.replace("reference", "refernce"))
+    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    assert done.returncode == 2
+    assert "mine.toml" in done.stderr and "rows.0.refernce" in done.stderr and "'reference'" in done.stderr
+
+
+def test_a_folder_as_tracking_uri(tmp_path: Path) -> None:
+    _jsonl(tmp_path)
+    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", variables={"MLFLOW_TRACKING_URI": "mlruns"})
+    assert done.returncode == 2 and "'mlruns'" in done.stderr and not (tmp_path / "runs").exists()
