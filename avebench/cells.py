@@ -192,7 +192,8 @@ def cells_of_row(
     """Return the cells of one row, one per repetition, with their keys."""
     card = plugin("models", row.model).card
     weights = {
-        role: {"name": name, "sha256": weights_digest(name)} for role, name in sorted(resolved.pretrained.items())
+        role: {"name": name, "sha256": weights_digest(name, "image" if role == "image_encoder" else "text")}
+        for role, name in sorted(resolved.pretrained.items())
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.
     keyed = {**resolved.config, **{role: weight["sha256"] for role, weight in weights.items()}}

@@ -162,3 +162,38 @@ def test_gradient_by_finite_differences() -> None:
 def test_wrong_shapes_masks_and_reductions_are_refused(call: object) -> None:
     with pytest.raises(ValueError):
         call(CRF(4))  # type: ignore[operator]
+
+
+def many(tags: int, spread: float, lengths: list[int]) -> tuple[CRF, torchcrf.CRF, torch.Tensor, torch.Tensor]:
+    """Return both CRFs with transitions as wide as `spread`, a mask, and gold tags."""
+    ours, reference = pair(tags, 5)
+    with torch.no_grad():
+        for crf in (ours, reference):
+            crf.transitions.copy_(torch.rand(tags, tags, generator=torch.Generator().manual_seed(6)) * spread)
+    return ours, reference, prefix(lengths, max(lengths)), torch.randint(tags, (len(lengths), max(lengths)))
+
+
+@pytest.mark.parametrize("spread", [1.0, 39.0, 300.0])
+def test_many_tags_have_the_likelihood_and_gradient_of_torchcrf(spread: float) -> None:
+    """Below and above the range of transitions that matrix products of exponentials bear."""
+    ours, reference, mask, gold = many(150, spread, [7, 1, 4])
+    emissions = torch.randn(3, 7, 150) * 50
+    grads = []
+    for crf in (ours, reference):
+        scores = emissions.clone().requires_grad_()
+        crf(scores, gold, mask, reduction="sum").backward()
+        grads.append([scores.grad, *(parameter.grad for parameter in crf.parameters())])
+    for reduction in ("none", "sum", "mean", "token_mean"):
+        theirs = reference(emissions, gold, mask, reduction=reduction)
+        torch.testing.assert_close(ours(emissions, gold, mask, reduction=reduction), theirs)
+    for own, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(own, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_searched_in_pieces_have_the_same_best_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, reference, mask, _ = many(5, 2.0, [3, 0, 6, 1, 6])
+    emissions = torch.randn(5, 6, 5)
+    whole = ours.decode(emissions, mask)
+    monkeypatch.setattr("avebench.nn.crf.VITERBI_TERMS", 60)
+    assert ours.decode(emissions, mask) == whole
+    assert whole[2] == reference.decode(emissions[2:3], mask[2:3])[0]

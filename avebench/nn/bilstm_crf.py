@@ -40,15 +40,25 @@ class BiLSTMCRF(nn.Module):
         scores: Tensor = self.linear(self.dropout(hidden))  # (B, S, T)
         return scores
 
-    def loss(self, states: Tensor, lengths: Sequence[int], tags: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the negative log-likelihood of `tags` (B, S); `mean` is over rows (journal 3.3, L_CRF)."""
-        mask = prefix_mask(lengths, states.size(1), states.device)
+    def loss(
+        self,
+        states: Tensor,
+        lengths: Sequence[int],
+        tags: Tensor,
+        reduction: Reduction = "mean",
+        scored: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return the negative log-likelihood of `tags` (B, S); `mean` is over rows (journal 3.3, L_CRF).
+
+        The CRF sees the first `scored[b]` positions of a row, by default all `lengths[b]` that the BiLSTM reads.
+        """
+        mask = prefix_mask(lengths if scored is None else scored, states.size(1), states.device)
         likelihood: Tensor = self.crf(self.emissions(states, lengths), tags, mask, reduction)
         return -likelihood
 
-    def decode(self, states: Tensor, lengths: Sequence[int]) -> list[list[int]]:
-        """Return the best tags of every row, as many as its length."""
-        mask = prefix_mask(lengths, states.size(1), states.device)
+    def decode(self, states: Tensor, lengths: Sequence[int], scored: Sequence[int] | None = None) -> list[list[int]]:
+        """Return the best tags of every row, as many as its length, or as are `scored`."""
+        mask = prefix_mask(lengths if scored is None else scored, states.size(1), states.device)
         return self.crf.decode(self.emissions(states, lengths), mask)
 
 
