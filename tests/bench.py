@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-PARTS = ("start", "viterbi", "scoring", "loop", "mae")
+PARTS = ("start", "viterbi", "scoring", "loop", "mae", "features")
 
 
 def main() -> None:
