@@ -69,7 +69,7 @@ class RowStore:
         self._places: dict[bytes, tuple[int, int]] = {}
         self._rows: Row = np.zeros((0, *shape), self.dtype)
         self._verified: set[bytes] = set()
-        self._seen: tuple[int, int] | None = None
+        self._inode: int | None = None
         self._touched = 0.0
         self.refresh()
 
@@ -129,7 +129,6 @@ class RowStore:
                     self._give_up("is full (see AVEBENCH_CACHE_GB)")
             except OSError as error:
                 self._give_up(f"cannot be written ({error})")
-            self._verified.difference_update(rows)
             self.refresh()
 
     def _write(self, rows: Mapping[bytes, Row]) -> None:
@@ -154,24 +153,33 @@ class RowStore:
     def refresh(self) -> None:
         """Take notice of what other processes have stored, or removed, since the last look."""
         try:
-            with (self.folder / "index.bin").open("rb") as stream:
-                status = os.fstat(stream.fileno())
-                if (status.st_ino, status.st_size) == self._seen:
+            with (self.folder / "rows.bin").open("rb") as data, (self.folder / "index.bin").open("rb") as index:
+                status = os.fstat(data.fileno())
+                whole = min(os.fstat(index.fileno()).st_size // ENTRY.size, status.st_size // self.row_bytes)
+                # A mapped file keeps its inode, so that an equal one means the same file, which has only grown.
+                if status.st_ino != self._inode or whole < len(self._rows):
+                    self._forget()
+                known = len(self._rows)
+                if whole == known:
                     return
-                index = stream.read()
-            with (self.folder / "rows.bin").open("rb") as data:
-                whole = min(len(index) // ENTRY.size, os.fstat(data.fileno()).st_size // self.row_bytes)
+                index.seek(known * ENTRY.size)
+                entries = index.read((whole - known) * ENTRY.size)
                 # The mapping outlives the open file, and even the removal of the file.
-                rows = np.memmap(data, self.dtype, "r", shape=(whole, *self.shape)) if whole else self._rows[:0]
+                self._rows = np.memmap(data, self.dtype, "r", shape=(whole, *self.shape))
+                self._inode = status.st_ino
         except OSError:
-            self._places, self._seen = {}, None
+            self._forget()
             return
-        if self._seen is None or self._seen[0] != status.st_ino:
-            self._verified.clear()
-        self._rows, self._seen = rows, (status.st_ino, status.st_size)
         # Of two entries of one identity the later one counts: it replaced a damaged row.
-        entries = enumerate(ENTRY.iter_unpack(index[: whole * ENTRY.size]))
-        self._places = {identity: (position, checksum) for position, (identity, checksum) in entries}
+        for position, (identity, checksum) in enumerate(ENTRY.iter_unpack(entries), known):
+            self._places[identity] = (position, checksum)
+            self._verified.discard(identity)
+
+    def _forget(self) -> None:
+        """Know of no row."""
+        self._places.clear()
+        self._verified.clear()
+        self._rows, self._inode = np.zeros((0, *self.shape), self.dtype), None
 
     def _touch(self) -> None:
         """Record that the store is in use, for the order of eviction."""

@@ -221,6 +221,15 @@ def test_a_view_survives_growth_and_removal_of_the_store() -> None:
     assert held(rows) == held(store()) == [9]
 
 
+def test_a_store_made_anew_elsewhere_is_noticed() -> None:
+    rows = store(numbers=range(3))
+    assert held(rows) == [0, 1, 2]
+    shutil.rmtree(rows.folder)
+    other = store(numbers=[7, 8, 9, 10])
+    rows.refresh()
+    assert held(rows) == held(other) == [7, 8, 9, 10]
+
+
 @pytest.mark.parametrize("rows_cut", [0, 5, 12, 13, 30])
 @pytest.mark.parametrize("index_cut", [0, 7, ENTRY.size, ENTRY.size + 1])
 def test_a_torn_store_keeps_whole_rows_and_takes_new_ones(rows_cut: int, index_cut: int) -> None:
