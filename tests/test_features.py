@@ -108,6 +108,16 @@ def test_a_second_process_computes_nothing(encoder: ImageEncoder, encoded: Count
     assert torch.equal(again.stack([drawn(7), drawn(0)])[1], first[0]) and encoded() == 1
 
 
+def test_what_another_process_stored_meanwhile_is_not_computed(encoder: ImageEncoder, encoded: Count) -> None:
+    one, other = cached_patches(encoder, [drawn(0)]), cached_patches(encoder, [drawn(0)])
+    expected = one.stack([drawn(1), drawn(2)])
+    encoded()
+    assert torch.equal(other.stack([drawn(1), drawn(2)]), expected) and encoded() == 0
+    other.prepare([drawn(1), drawn(3)])
+    one.prepare([drawn(2), drawn(3)])
+    assert encoded() == 1
+
+
 def test_a_row_does_not_depend_on_what_was_computed_beside_it(
     encoder: ImageEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
