@@ -163,18 +163,8 @@ class Model(BaseModel):
 def test_two_processes_on_one_table_run_every_cell_once(place: Path) -> None:
     (place / "counting.py").write_text(COUNTING)
     (place / "mine.toml").write_text(EXPERIMENT.replace('model = "dictionary"', 'model = "counting"'))
-    arguments = [
-        command.COMMAND,
-        *RUN,
-        "--rows",
-        "dictionary",
-        "--plugin",
-        "counting.py",
-        "--seeds",
-        "6",
-        "--jobs",
-        "2",
-    ]
+    table = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--rows", "dictionary")
+    arguments = [command.COMMAND, *table, "--plugin", "counting.py", "--seeds", "6", "--jobs", "2"]
     both = [
         subprocess.Popen(
             arguments, cwd=place, env=command.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
