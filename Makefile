@@ -22,7 +22,8 @@ bench: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	rm -rf build/types && mkdir -p build/types && cp -r avebench build/types/ && cp -r models datasets build/types/avebench/
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -194,7 +194,8 @@ def _toe(sheet: _Sheet, word: str) -> Mask:
     if word.startswith("square"):
         return sheet.box(6, 36, 20, 51)
     if word.startswith("pointed"):
-        return sheet.box(1, 38, 20, 51) & (sheet.y >= 38 + (20 - sheet.x) * 12 // 19)
+        below: Mask = sheet.y >= 38 + (20 - sheet.x) * 12 // 19
+        return sheet.box(1, 38, 20, 51) & below
     return sheet.trapezoid(18, 40, 4, 51, 9)
 
 
