@@ -10,8 +10,6 @@ import hashlib
 import json
 import math
 import random
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
 from avebench.nn.neural import Batch, NeuralModel, move
+from avebench.provenance import resident_peak
 from avebench.seeds import derive_seed
 
 REPORT_SECONDS = 0.1
@@ -457,8 +456,7 @@ class _Run:
         """Return the largest memory use so far in bytes, over all attempts."""
         if self.place.type == "cuda":
             return max(self.peak_memory, torch.cuda.max_memory_allocated(self.place))
-        unit = 1 if sys.platform == "darwin" else 1024
-        return max(self.peak_memory, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+        return max(self.peak_memory, resident_peak())
 
     def finish(self) -> TrainingRecord:
         """Load the selected weights, remove the checkpoints and return the record."""

@@ -26,7 +26,7 @@ from avebench.examples import Example, Prediction
 from avebench.metrics import SCORER_VERSION
 from avebench.model import Model, TrainedConfig
 from avebench.predictions import read_predictions, write_predictions
-from avebench.provenance import hardware, revision, versions
+from avebench.provenance import hardware, resident_peak, revision, versions
 from avebench.registry import add_plugin_file, plugin
 from avebench.results import Result, Store, Weight
 from avebench.seeds import derive_seed
@@ -205,7 +205,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         reader_notes=dict(dataset.notes),
         truncated=truncated,
         seconds={**record["seconds"], **clock.seconds},
-        peak_memory=record["peak_memory_bytes"],
+        peak_memory=record["peak_memory_bytes"] or resident_peak(),
         versions=versions(),
         hardware=hardware(trained.device),
         revision=commit,
