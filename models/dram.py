@@ -1,65 +1,213 @@
-"""DRAM's base tagger: the text-only Vanilla IRC row of Table 6 (dynamic range modulation, journal section 3.1.1).
+"""DRAM (ULS-DRAM): dynamic range modulation, with every row of Tables 4 to 7 as an option of it.
 
-    X = BERT(text)  (B, S, H)  ->  BiLSTM (H -> H/2 per direction)  ->  dropout  ->  Linear (H -> 2N+1)  ->  CRF
+Base (Vanilla IRC, V-IRC; `fusion` "none" and "concatenate", `arm` "none"), journal section 3.1.1:
 
-S counts labelling units: characters in Chinese, words otherwise. [CLS], [SEP], further word pieces and padding never
-reach the BiLSTM. The loss is the mean over sentences of -log p(gold tags).
+    X = BERT(text [+ patches])  (B, S, H)  ->  BiLSTM (H -> H/2 per direction)  ->  dropout  ->  Linear (2N+1)  ->  CRF
 
-Departures from the authors' code: 2N+1 tags as in the papers (the code has a blank tag more), padding is masked in the
-encoder (theirs attends to it), Chinese text is tokenised character by character (theirs shifts tags against Latin
-letters and digits), and the checkpoint is chosen on validation. Schedule and clipping are unstated in the papers:
-constant rate, norm 5.0.
+TEM (`fusion` "tem"), journal section 3.1.2: text queries gather from text and picture before BERT; see
+`TextRelatedEmbeddings`. ARM (`arm` "prototype", "dynet", "bert"), journal section 3.2: a classifier on [CLS] scores the
+attributes, R (B, N); each attribute with R above `range_threshold` is tagged by itself over guided states:
+
+    F = X[b]  (M, S, H)  ->  guidance (M, S, 2H)  ->  BiLSTM (2H -> H per direction)  ->  dropout  ->  Linear (3) -> CRF
+
+S counts labelling units: characters in Chinese, words otherwise; M counts selected (example, attribute) pairs. [CLS],
+[SEP], further word pieces and padding never reach the decoder. Loss (journal section 3.3): the mean over pairs, without
+ARM over sentences, of -log p(gold tags), plus `range_weight` times the binary cross-entropy of R. In training the
+range is the predicted one: a selected attribute that is not gold is tagged O throughout, a gold one that is not
+selected has no tags to learn.
+
+Departures from the authors' code, all undone by the preset `released`: tags without blank and X, units instead of
+word pieces (theirs shifts tags against Latin letters and digits in Chinese), padding masked (theirs is attended by BERT
+and by TEM), patches by transposition (theirs reshapes channels into patches), all projections of TEM trained (theirs
+takes the switch from an unrelated field, which is off), no label for "no attribute", CRF averaged instead of summed.
+Their training script is not public. Ours: constant rate, clipping to norm 5, the checkpoint chosen on validation, a
+warm-up of the classifier alone (`WarmUp`), and at most `training_cap` attributes of an example in training. The MAE
+label X stands behind a unit's first piece only, and a unit's label is that of its first piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional
 
-from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
+from avebench.errors import AvebenchError
+from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
+from avebench.metrics import PAD, gold_attributes
 from avebench.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
+from avebench.models.dram_blocks import (
+    DyNetGuidance,
+    Initialisation,
+    NameGuidance,
+    Output,
+    PrototypeGuidance,
+    RangeClassifier,
+    TextRelatedEmbeddings,
+    WarmUp,
+    selected_pairs,
+)
+from avebench.models.dram_names import NameEncoder, NameUse
+from avebench.models.dram_pictures import Pictures
+from avebench.models.dram_stream import JointStream, PatchPosition, Read, TextStream, packed
+from avebench.models.dram_text import RELEASED_WIDTH, Labeller, Labelling, Tags, TagSet, Text, padded_tags
 from avebench.nn.bilstm_crf import BiLSTMCRF
-from avebench.nn.neural import Batch, NeuralModel
-from avebench.nn.text_encoder import EncodedText, Pooling, TextEncoder
-from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
+from avebench.nn.image_encoder import BatchNorm, Layout, Normalisation
+from avebench.nn.neural import Batch, NeuralModel, move
+from avebench.nn.text_encoder import Pooling, TextEncoder
+
+__all__ = [
+    "CARD",
+    "Config",
+    "DyNetGuidance",
+    "Model",
+    "NameGuidance",
+    "PrototypeGuidance",
+    "RangeClassifier",
+    "TextRelatedEmbeddings",
+]
 
 CARD = ModelCard(
     name="dram",
-    summary="Dynamic range modulation; here its base, Vanilla IRC over text: BERT, BiLSTM, CRF over 2N+1 tags",
+    summary="Dynamic range modulation: BERT, BiLSTM and CRF with text-related embeddings and an attribute range module",
     paper=(
         "DRAM: Dynamic Range Modulation for Multimodal Attribute Value Extraction on E-Commerce Product Data, "
         "Electronics 2026, 15(5), 969; arXiv 2207.07278"
     ),
     year=2026,
-    modality="T",
+    modality="T+V",
     family="tagger",
     implementation=1,
     protocol="native",
-    needs=("text encoder",),
-    published_with="RoBERTa-small-Chinese (uer/chinese_roberta_L-4_H-512)",
+    needs=("text encoder", "picture encoder"),
+    published_with="RoBERTa-small-Chinese (uer/chinese_roberta_L-4_H-512), ResNet-152; MAE: BERT-base, ResNet-152",
     code="https://github.com/AnonymousAz01/ULS-DRAM",
 )
 
+CANDIDATE_SCORE = 0.05
+"""Attributes that score this much are decoded for `candidates`, so that a threshold can be swept afterwards."""
+PAIRS_AT_ONCE = 256
+"""Selected pairs that are decoded at once at test."""
+VALUE = "value"
+"""The name in the tags of one attribute."""
+
 
 class Config(TrainedConfig):
-    """Options of DRAM; the defaults are the journal's (`lr-a`: one rate of 5e-5 for everything)."""
+    """Options of DRAM: the default is the text-only base. Other defaults are the journal's (`lr-a`: one rate, 5e-5).
+
+    Every open question of papers and code is a field. The preset `clean` is the defaults; `released` follows the
+    authors' code bug for bug as far as it is known; `mae` has the settings for that data set.
+    """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "lr-b": {"training": {"learning_rates": {"text_encoder": 5e-5, "image_encoder": 1e-5, "default": 1e-3}}}
+        "clean": {},
+        "lr-b": {"training": {"learning_rates": {"text_encoder": 5e-5, "image_encoder": 1e-5, "default": 1e-3}}},
+        "released": {
+            "labelling": "pieces",
+            "blank_tag": True,
+            "continuation_tag": True,
+            "pad_attribute": True,
+            "pad_mask": "concatenate",
+            "patch_layout": "reshape",
+            "tem_projections": "frozen",
+            "text_type": 1,
+            "crf_reduction": "sum",
+            "image_normalisation": "released",
+            "image_batch_norm": "train",
+            "training": {"selection": "last"},
+        },
+        "mae": {
+            "text_encoder": "bert-base-uncased",
+            "range_threshold": 0.4,
+            "name_encoder": "frozen",
+            "training": {"adam_eps": 1e-12},
+        },
     }
 
     text_encoder: str = "uer/chinese_roberta_L-4_H-512"
     """Hub id in the local cache, folder, `minilm` or `demo`."""
     pooling: Pooling = "first"
     """What stands for a unit of several word pieces: the state of the first, or the mean."""
-    fusion: Literal["none"] = "none"
-    """How the picture enters: not at all."""
+    labelling: Labelling = "units"
+    """What is tagged: units, or the authors' word pieces with [CLS] and padding."""
+    padded_length: int | None = Field(default=None, ge=3)
+    """Word pieces to which texts are padded where padding is seen; None: longest training text + 2, words 128."""
+    blank_tag: bool = False
+    """A tag more, of [CLS], [SEP] and padding: 2N+2 tags (authors' code) instead of 2N+1 (papers)."""
+    continuation_tag: bool = False
+    """Tag later pieces of a word X (MAE, authors' code) instead of I; only with `labelling` "pieces"."""
+    pad_attribute: bool = False
+    """Whether "no attribute" is an attribute of its own, [PAD], as in the authors' code."""
+    pad_mask: Literal["always", "concatenate", "never"] = "always"
+    """Where BERT and TEM do not see padding; the authors mask it in V-IRC alone."""
+
+    fusion: Literal["none", "concatenate", "tem", "tem-text"] = "none"
+    """How the picture enters: not at all, as patch tokens (V-IRC), by TEM, or TEM's self-attention alone (control)."""
+    image_encoder: str = "resnet152"
+    """torchvision ResNet, `.pth` file, hub id in the local cache, folder, `demo`, or a folder of computed features."""
+    image_tuned: bool = True
+    """Whether the picture encoder is trained; a frozen one is run once per picture and cached."""
+    image_size: int = Field(default=224, ge=1)
+    """Pixels a side."""
+    image_normalisation: Normalisation = "imagenet"
+    """Mean and deviation of the pixels; the authors' constants are others than the papers'."""
+    image_batch_norm: BatchNorm = "auto"
+    """When BatchNorm trains: at batches from 16 on, always, or never."""
+    patch_layout: Layout = "transpose"
+    """How the grid becomes patches: by cell, or by the authors' reshape, which scrambles it."""
+    patch_position: PatchPosition = "shared"
+    """Position of patches in V-IRC: one for all behind the text, one each, or one for all before the text."""
+    text_type: Literal[0, 1] = 0
+    """Token type of the text in V-IRC; that of patches is a third one, which starts as a copy of type 1."""
+    visual_gamma: float = 0.0
+    """Scale at which V-IRC's patches start: 0 (VL-BERT) leaves it blind in short trainings."""
+    self_attention_layer: bool = False
+    """One more self-attention layer between the joint embeddings and BERT (arXiv, an ablation of V-IRC)."""
+
+    tem_inner: int = Field(default=200, ge=1)
+    """Inner size of TEM."""
+    tem_softmax: bool = False
+    """Whether TEM's attention has a softmax; both papers and the code have none."""
+    tem_projections: Literal["trained", "frozen"] = "trained"
+    """Whether TEM's six matrices are trained."""
+    tem_input: Literal["embeddings", "words"] = "embeddings"
+    """What TEM reads: BERT's embeddings after LayerNorm, or word embeddings alone."""
+    tem_output: Output = "joint"
+    """One linear layer after the sum of self- and cross-attention, or one for each."""
+    tem_initialisation: Initialisation = "small-normal"
+    """How the six matrices start: N(0, 1) / 100, or as a Linear layer."""
+
+    arm: Literal["none", "prototype", "dynet", "bert"] = "none"
+    """Attribute range module: none (2N+1 tags), or what guides the tagger of a selected attribute."""
+    range_threshold: float = Field(default=0.5, ge=0, le=1)
+    """An attribute is selected if it scores above this (0.5 on MEPAVE, 0.4 on MAE)."""
+    range_feature: Literal["two-layers", "last-layer"] = "two-layers"
+    """What the classifier reads: [CLS] of the last two layers by two linear layers (code), or of the last by one."""
+    range_weight: float = Field(default=1e-3, ge=0)
+    """Weight of one loss term (lambda)."""
+    range_weight_on: Literal["bce", "crf"] = "bce"
+    """Which term that is; where the authors' code has it is unknown."""
+    range_gradient: Literal["none", "soft"] = "none"
+    """Whether the tagger's loss reaches the classifier: not at all, or straight through a pair's guided states."""
+    training_range: Literal["predicted", "gold", "union"] = "predicted"
+    """Which attributes are tagged in training; at test always the predicted ones."""
+    training_cap: int | None = Field(default=16, ge=1)
+    """Most attributes of an example that are tagged in training."""
+    warmup_at_least: int = Field(default=50, ge=0)
+    """Steps in which the classifier learns alone."""
+    warmup_share: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of all steps that this phase takes."""
+    name_encoder: NameUse = "tuned"
+    """Encoder of attribute names for `arm` "bert": a second one, tuned or frozen, or the text's own (`shared`)."""
+    dynet_noise: float = Field(default=0.02, ge=0)
+    """DyNet matrices start as the identity plus this times N(0, 1)."""
+    crf_reduction: Literal["mean", "sum", "token_mean"] = "mean"
+    """Over pairs, or over sentences without ARM: mean (journal), sum (authors' code), or mean over positions."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout before the tag layer."""
     training: TrainingConfig = TrainingConfig(
@@ -71,70 +219,262 @@ class Config(TrainedConfig):
         selection="tag_f1",
     )
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        if self.continuation_tag and self.labelling != "pieces":
+            raise ValueError("continuation_tag needs labelling 'pieces'; units have no continuation")
+        if self.self_attention_layer and self.fusion != "concatenate":
+            raise ValueError("self_attention_layer needs fusion 'concatenate'")
+        return self
+
+    def sees_pictures(self) -> bool:
+        """Return True if the model reads pictures."""
+        return self.fusion in ("concatenate", "tem")
+
+    def sees_padding(self) -> bool:
+        """Return True if padding changes what is predicted, so that its amount must be fixed."""
+        masked = self.pad_mask == "always" or (self.pad_mask == "concatenate" and self.fusion == "concatenate")
+        return self.labelling == "pieces" or not masked
+
     def pretrained(self) -> dict[str, str]:
-        """Return the text encoder by role."""
-        return {"text_encoder": self.text_encoder}
+        """Return the encoders in use by role."""
+        images = {"image_encoder": self.image_encoder} if self.sees_pictures() else {}
+        return {"text_encoder": self.text_encoder, **images}
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One example: what a prediction needs of it, its word pieces, and gold tags (U,) of the units that fit."""
+    """One example: its text and picture, and its targets.
 
-    id: str
-    text: str
-    tokens: tuple[tuple[int, int], ...]
-    pieces: EncodedText
-    tags: np.ndarray[tuple[int], np.dtype[np.int32]]
+    `tags` are those of the tagger over all attributes. With ARM there are `gold` attributes by number, their own
+    `targets`, and `outside`, the tags of an attribute that has no value.
+    """
+
+    example: Example
+    text: Text
+    tags: Tags
+    gold: frozenset[int]
+    targets: Mapping[int, Tags]
+    outside: Tags
+
+
+Pair = tuple[int, int]
+"""Number of the example in its batch, number of the attribute."""
 
 
 class Model(NeuralModel):
-    """Vanilla IRC over text (ULS-L)."""
+    """Vanilla IRC, V-IRC, their variants with ARM, and DRAM."""
 
     config: Config
 
     def __init__(self, config: Config, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
         super().__init__(config, schema, vocabulary)
-        self.labels = bio_labels(schema.attributes)
-        self._tag_ids = {label: number for number, label in enumerate(self.labels)}
+        self.attributes = _attributes(config, schema)
+        self._numbers = {attribute: number for number, attribute in enumerate(self.attributes)}
+        tags = {"blank": config.blank_tag, "continuation": config.continuation_tag and schema.units == "word"}
+        self.tags = TagSet(self.attributes if config.arm == "none" else [VALUE], **tags)
+        self.labels = self.tags.labels
+        self._sweeps = True
+        # The order of what follows fixes the initial values of the layers.
         self.text_encoder = TextEncoder(config.text_encoder, schema.units, config.pooling)
-        self.decoder = BiLSTMCRF(self.text_encoder.hidden, len(self.labels), config.dropout)
+        self._build_stream()
+        width = config.padded_length or vocabulary["width"] if config.sees_padding() else None
+        self.labeller = Labeller(self.text_encoder, config.labelling, width)
+        hidden = self.text_encoder.hidden
+        if config.arm != "none":
+            self._build_range(hidden)
+            hidden *= 2
+        self.decoder = BiLSTMCRF(hidden, len(self.labels), config.dropout)
+
+    def _build_stream(self) -> None:
+        config = self.config
+        self.pictures: Pictures | None = None
+        channels = patches = 0
+        if config.sees_pictures():
+            self.pictures = Pictures(
+                config.image_encoder,
+                config.patch_layout,
+                config.image_normalisation,
+                config.image_size,
+                config.image_tuned,
+                config.image_batch_norm,
+            )
+            channels, patches = self.pictures.channels, self.pictures.patches
+        self.stream: TextStream | JointStream = (
+            JointStream(config, self.text_encoder, channels, patches)
+            if config.fusion == "concatenate"
+            else TextStream(config, self.text_encoder, channels)
+        )
+
+    def _build_range(self, hidden: int) -> None:
+        config, number = self.config, len(self.attributes)
+        mean_range = self.vocabulary["mean_range"]
+        self.classifier = RangeClassifier(hidden, number, 2 if config.range_feature == "two-layers" else 1)
+        self.classifier.start_at(mean_range / number)
+        pieces = config.training.accumulation  # A step takes so many batches.
+        total = _total_steps(config.training, self.vocabulary["train_examples"]) * pieces
+        self.warm_up = WarmUp(config.warmup_at_least * pieces, int(config.warmup_share * total), mean_range)
+        self.guidance: PrototypeGuidance | DyNetGuidance | NameGuidance
+        if config.arm == "prototype":
+            self.guidance = PrototypeGuidance(number, hidden)
+        elif config.arm == "dynet":
+            self.guidance = DyNetGuidance(number, hidden, config.dynet_noise)
+        else:
+            self.guidance = NameGuidance(number, hidden)
+            self.names = NameEncoder(self.attributes, config.name_encoder, config.text_encoder, self.schema.units)
+            if config.name_encoder == "frozen":
+                self.guidance.names.copy_(self.names.frozen())
+
+    @classmethod
+    def learn_vocabulary(cls, config: Any, schema: AttributeSchema, train: Sequence[Example]) -> Vocabulary:
+        """Return `train_examples`, `mean_range` (mean number of gold attributes) and `width` (pieces to pad to)."""
+        known = set(_attributes(config, schema))
+        ranges = [len(_gold(example, known)) for example in train]
+        longest = max((len(example.tokens) for example in train), default=1) + 2
+        return {
+            "train_examples": len(train),
+            "mean_range": sum(ranges) / max(len(ranges), 1),
+            "width": longest if schema.units == "character" else RELEASED_WIDTH,
+        }
 
     def encode(self, example: Example) -> Encoded:
         """Return ids and gold tags; an attribute that the schema does not know is tagged O."""
-        pieces = self.text_encoder.encode(example)
-        tags, _ = spans_to_tags(example.spans, example.tokens)
-        ids = [self._tag_ids.get(tag, 0) for tag in tags[: len(pieces.first)]]
-        return Encoded(example.id, example.text, example.tokens, pieces, np.array(ids, dtype=np.int32))
+        text = self.labeller.encode(example)
+        if self.config.arm == "none":
+            tags = self.labeller.tags(text, example.spans, self.tags)
+            return Encoded(example, text, tags, frozenset(), {}, tags)
+        outside = self.labeller.tags(text, (), self.tags)
+        targets = {
+            number: self.labeller.tags(text, _renamed(example.spans, self.attributes[number]), self.tags)
+            for number in {self._numbers[span.attribute] for span in example.spans if span.attribute in self._numbers}
+        }
+        gold = frozenset(self._numbers[attribute] for attribute in _gold(example, self._numbers))
+        return Encoded(example, text, outside, gold, targets, outside)
 
     def length(self, encoded: Encoded) -> int:
         """Return the number of word pieces."""
-        return len(encoded.pieces.ids)
+        return len(encoded.text.pieces.ids)
 
     def truncated(self, encoded: Encoded) -> int:
         """Return the number of units beyond the encoder's limit; they are tagged O."""
-        return encoded.pieces.truncated
+        return encoded.text.pieces.truncated
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
-        """Return the encoder's batch with `tags` (B, S) and the encoded `examples` themselves."""
-        batch = self.text_encoder.collate([example.pieces for example in encoded])
-        tags = torch.zeros_like(batch["first"])
-        for row, example in zip(tags, encoded, strict=True):
-            row[: len(example.tags)] = torch.from_numpy(example.tags)
-        return {**batch, "tags": tags, "examples": list(encoded)}
+        """Return text, pictures and targets: `tags` (B, S), or with ARM `gold` (B, N), and the encoded `examples`."""
+        batch = self.labeller.collate([example.text for example in encoded])
+        if self.pictures is not None:
+            batch |= self.pictures.collate([example.example for example in encoded])
+        if self.config.arm == "none":
+            batch["tags"] = padded_tags([example.tags for example in encoded], batch["width"])
+        else:
+            batch["gold"] = torch.zeros(len(encoded), len(self.attributes), dtype=torch.bool)
+            for row, example in zip(batch["gold"], encoded, strict=True):
+                row[list(example.gold)] = True
+        return {**batch, "examples": list(encoded)}
+
+    def _read(self, batch: Batch, *, attend: bool = False) -> Read:
+        patches = None if self.pictures is None else self.pictures(batch)
+        read: Read = self.stream(self.text_encoder, batch, patches, attend=attend)
+        return read
+
+    def _states(self, read: Read, batch: Batch) -> Tensor:
+        """Return the states (B, S, H) that the decoder labels."""
+        if self.config.labelling == "pieces":
+            return packed(read, batch["mask"].sum(dim=1))
+        return self.text_encoder.pool(read.last, batch)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return `crf`, the mean over sentences of -log p(gold tags) (journal section 3.3, L_CRF)."""
-        states = self.text_encoder(batch).units  # (B, S, H)
-        return {"crf": self.decoder.loss(states, batch["lengths"], batch["tags"], "mean")}
+        """Return `crf` and, with ARM, `range`, both weighted (journal section 3.3)."""
+        read = self._read(batch)
+        states = self._states(read, batch)
+        if self.config.arm == "none":
+            return {
+                "crf": self.decoder.loss(
+                    states, batch["lengths"], batch["tags"], self.config.crf_reduction, batch["scored"]
+                )
+            }
+        logits = self.classifier(read.cls_previous, read.last[:, 0]).float()  # (B, N)
+        losses = {
+            "crf": self._pair_loss(states, logits.sigmoid(), batch),
+            "range": functional.binary_cross_entropy_with_logits(logits, batch["gold"].to(logits.dtype)),
+        }
+        weighted = "range" if self.config.range_weight_on == "bce" else "crf"
+        return {name: loss * (self.config.range_weight if name == weighted else 1) for name, loss in losses.items()}
+
+    def _pair_loss(self, states: Tensor, scores: Tensor, batch: Batch) -> Tensor:
+        """Return the CRF loss over the pairs in range; 0 if there is none, or while the classifier learns alone."""
+        config, kind = self.config, self.config.training_range
+        if self.training and kind != "gold":
+            selected = float((scores > config.range_threshold).sum(dim=1).float().mean())
+            if not self.warm_up.advance(selected):
+                return scores.new_zeros(())
+        rows, attributes = selected_pairs(
+            scores,
+            config.range_threshold,
+            None if kind == "predicted" else batch["gold"],
+            predicted=kind != "gold",
+            cap=config.training_cap if self.training else None,
+        )
+        if not len(rows):
+            return scores.new_zeros(())
+        pairs = list(zip(rows.tolist(), attributes.tolist(), strict=True))
+        guided, lengths, scored = self._guided(states, rows, attributes, batch)
+        tags = padded_tags([_target(batch["examples"][row], number) for row, number in pairs], states.size(1))
+        tags = tags.to(states.device)
+        if config.range_gradient == "soft":
+            # The factor is 1; only its gradient is that of the score.
+            own = scores[rows, attributes]
+            guided = guided * (1 + own - own.detach())[:, None, None]
+        return self.decoder.loss(guided, lengths, tags, config.crf_reduction, scored)
+
+    def _guided(
+        self, states: Tensor, rows: Tensor, attributes: Tensor, batch: Batch
+    ) -> tuple[Tensor, list[int], list[int]]:
+        """Return the guided states (M, S, 2H) of pairs, and how many positions of each are read and are scored."""
+        chosen = rows.tolist()
+        lengths, scored = ([batch[key][row] for row in chosen] for key in ("lengths", "scored"))
+        pieces = states[rows]  # (M, S, H)
+        if not self._names_change():
+            return self.guidance(pieces, attributes), lengths, scored
+        names, attributes = self.names(attributes, self.text_encoder)
+        return self.guidance(pieces, attributes, names), lengths, scored
+
+    def predict_encoded(self, encoded: Sequence[Any]) -> list[Prediction]:
+        """Return one prediction per encoded example, in order; the training mode is restored afterwards.
+
+        Validation within a training run leaves `candidates` out: nobody sweeps a threshold there.
+        """
+        self._sweeps = not self.training
+        # Every batch needs the names of the attributes, in evaluation mode.
+        names = self.names.remembered(self.text_encoder) if self._names_change() else nullcontext()
+        with names:
+            return super().predict_encoded(encoded)
+
+    def _names_change(self) -> bool:
+        return self.config.arm == "bert" and self.config.name_encoder != "frozen"
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
-        """Return the spans of the best tags; an attribute is predicted, with score 1, iff it has a span."""
-        paths = self.decoder.decode(self.text_encoder(batch).units, batch["lengths"])
-        return [self._prediction(example, path) for example, path in zip(batch["examples"], paths, strict=True)]
+        """Return the predictions of a batch.
 
-    def _prediction(self, example: Encoded, path: Sequence[int]) -> Prediction:
-        tags = [self.labels[tag] for tag in path] + ["O"] * example.pieces.truncated
-        spans = tuple(tags_to_spans(tags, example.tokens, self.config.chunk_scheme))
+        Without ARM an attribute is predicted, with score 1, iff it has a span. With ARM the selected attributes are
+        predicted with their scores R, whether or not a value of them is found.
+        """
+        read = self._read(batch)
+        states = self._states(read, batch)
+        if self.config.arm == "none":
+            paths = self.decoder.decode(states, batch["lengths"], batch["scored"])
+            return [self._tagged(example, path) for example, path in zip(batch["examples"], paths, strict=True)]
+        scores = self.classifier(read.cls_previous, read.last[:, 0]).float().sigmoid()  # (B, N)
+        spans = self._decoded(states, scores, batch)
+        return [
+            self._ranged(row, example.example, values, spans)
+            for row, (example, values) in enumerate(zip(batch["examples"], scores.tolist(), strict=True))
+        ]
+
+    def _tagged(self, encoded: Encoded, path: Sequence[int]) -> Prediction:
+        example = encoded.example
+        found = self.labeller.spans(encoded.text, path, self.tags, self.config.chunk_scheme)
+        spans = tuple(span for span in found if span.attribute != PAD)
         return Prediction(
             id=example.id,
             attributes={span.attribute: 1.0 for span in spans},
@@ -142,9 +482,104 @@ class Model(NeuralModel):
             spans=spans,
         )
 
+    def _decoded(self, states: Tensor, scores: Tensor, batch: Batch) -> dict[Pair, tuple[Span, ...]]:
+        """Return the spans of every pair that is selected, or is a candidate; [PAD] has none."""
+        wanted = scores > self.config.range_threshold
+        if self._sweeps:
+            wanted |= scores >= CANDIDATE_SCORE
+        for number in range(len(self.schema.attributes), len(self.attributes)):
+            wanted[:, number] = False
+        rows, attributes = wanted.nonzero(as_tuple=True)
+        found: dict[Pair, tuple[Span, ...]] = {}
+        for start in range(0, len(rows), PAIRS_AT_ONCE):
+            piece = slice(start, start + PAIRS_AT_ONCE)
+            paths = self.decoder.decode(*self._guided(states, rows[piece], attributes[piece], batch))
+            for row, number, path in zip(rows[piece].tolist(), attributes[piece].tolist(), paths, strict=True):
+                text = batch["examples"][row].text
+                spans = self.labeller.spans(text, path, self.tags, self.config.chunk_scheme)
+                name = self.attributes[number]
+                found[row, number] = tuple(Span(name, span.start, span.end) for span in spans)
+        return found
+
+    def _ranged(
+        self, row: int, example: Example, scores: Sequence[float], found: Mapping[Pair, tuple[Span, ...]]
+    ) -> Prediction:
+        """Return the prediction of one example from the scores of all attributes and the spans of its pairs."""
+        selected = [number for number, score in enumerate(scores) if score > self.config.range_threshold]
+        spans = tuple(span for number in selected for span in found.get((row, number), ()))
+        candidates = None
+        if self._sweeps:
+            candidates = tuple(
+                (name, scores[number], found[row, number])
+                for number, name in enumerate(self.schema.attributes)
+                if scores[number] >= CANDIDATE_SCORE
+            )
+        return Prediction(
+            id=example.id,
+            attributes={self.attributes[number]: scores[number] for number in selected},
+            pairs=pairs_from_spans(example.text, spans),
+            spans=spans,
+            candidates=candidates,
+        )
+
+    @torch.inference_mode()
+    def attention(self, example: Example) -> dict[str, Any]:
+        """Return how much each unit of an example's text takes from each patch of its picture.
+
+        `units` are the strings of the U units that fit, `weights` (U, P) is A_v with TEM, which has no softmax, or with
+        concatenation the first layer's attention, the mean over heads. AvebenchError if there is no picture to attend.
+        """
+        if self.pictures is None:
+            raise AvebenchError(f"With fusion '{self.config.fusion}' the model attends to no picture. Choose tem.")
+        batch = move(self.collate([self.encode(example)]), next(self.parameters()).device)
+        if not batch["present"].all():
+            raise AvebenchError(f"The example '{example.id}' has no picture to attend to.")
+        was_training = self.training
+        self.eval()
+        found = self._read(batch, attend=True).attention
+        self.train(was_training)
+        assert found is not None
+        places = batch["first"][0] if self.config.labelling == "pieces" else None
+        weights = self.text_encoder.pool(found, batch)[0] if places is None else found[0, places]
+        units = [
+            example.text[start:end] for start, end in example.tokens[: len(batch["examples"][0].text.pieces.first)]
+        ]
+        return {"units": units, "weights": weights[: len(units)].float().cpu()}
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the pretrained encoder and the new layers apart."""
-        return {
-            "text_encoder": [parameter for parameter in self.text_encoder.parameters() if parameter.requires_grad],
-            "default": list(self.decoder.parameters()),
-        }
+        """Return the pretrained encoders and the new layers apart."""
+        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "image_encoder": [], "default": []}
+        homes = (("text_encoder.", "text_encoder"), ("names.", "text_encoder"), ("pictures.", "image_encoder"))
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                home = next((group for prefix, group in homes if name.startswith(prefix)), "default")
+                groups[home].append(parameter)
+        return groups
+
+
+def _attributes(config: Config, schema: AttributeSchema) -> tuple[str, ...]:
+    """Return the attributes of the schema, and behind them [PAD] where "no attribute" is one."""
+    return schema.attributes + ((PAD,) if config.pad_attribute else ())
+
+
+def _gold(example: Example, known: Container[str]) -> frozenset[str]:
+    """Return the gold attributes that are known; none at all is [PAD], where that is known."""
+    gold = frozenset(attribute for attribute in gold_attributes(example) if attribute in known)
+    return gold or (frozenset({PAD}) if PAD in known else gold)
+
+
+def _renamed(spans: Sequence[Span], attribute: str) -> list[Span]:
+    """Return the spans of one attribute under the name that the tags of any attribute have."""
+    return [Span(VALUE, span.start, span.end) for span in spans if span.attribute == attribute]
+
+
+def _target(encoded: Encoded, attribute: int) -> Tags:
+    """Return the tags of one attribute: its own, or all O."""
+    return encoded.targets.get(attribute, encoded.outside)
+
+
+def _total_steps(training: TrainingConfig, examples: int) -> int:
+    """Return the optimiser steps of a run, as the training loop counts them."""
+    if training.steps is not None:
+        return training.steps
+    return (training.epochs or 0) * -(-examples // (training.batch_size * training.accumulation))

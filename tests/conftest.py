@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "blue", "red", "dress", "sun", "##dress", "##es", "long", "a"]
-PIECES += ["12", "黑", "色", "裙", "1", "2", "-", "."]
+PIECES += ["12", "黑", "色", "裙", "1", "2", "-", ".", "color", "kind", "length"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,4 +64,18 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
             type_vocab_size=1,
         )
         RobertaModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a one-stage ResNet of width 8; a picture of 8 x 8 pixels becomes 2 x 2 patches."""
+    import torch
+    from transformers import ResNetConfig, ResNetModel
+
+    folder = tmp_path_factory.mktemp("tiny-resnet")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
+        ResNetModel(config).save_pretrained(folder)
     return folder

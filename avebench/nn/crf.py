@@ -70,19 +70,21 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
         with torch.autocast(emissions.device.type, enabled=False):
             scores = _at_least_float32(emissions)
             size = max(1, VITERBI_TERMS // self.num_tags**2)
-            paths = torch.cat(
-                [self._best_paths(*piece) for piece in zip(scores.split(size), lengths.split(size), strict=True)], dim=1
-            )
+            starts = range(0, len(scores), size)
+            pieces = [self._best_paths(scores[at : at + size], lengths[at : at + size]) for at in starts]
+            paths = torch.cat(pieces, dim=1)
         rows = paths.t().tolist()
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
     def _likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Return the log-likelihood (B,) of `tags` (B, S) under `emissions` (B, S, T); no row is empty."""
-        transitions = self.transitions
+        transitions: Tensor = self.transitions
+        likelihood: Tensor
         if self.num_tags < MANY_TAGS or transitions.detach().max() - transitions.detach().min() > WIDEST_RANGE:
-            likelihood: Tensor = super().forward(emissions, tags, mask, reduction="none")
+            likelihood = super().forward(emissions, tags, mask, reduction="none")
             return likelihood
-        return self._path_score(emissions, tags, mask) - self._normaliser(emissions, mask)
+        likelihood = self._path_score(emissions, tags, mask) - self._normaliser(emissions, mask)
+        return likelihood
 
     def _path_score(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Return the score (B,) of the path `tags` (B, S)."""
@@ -90,7 +92,8 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
         moves = self.transitions[tags[:, :-1], tags[:, 1:]]  # (B, S - 1)
         last = tags.gather(1, mask.sum(dim=1, keepdim=True) - 1).squeeze(1)
         inner = (visited * mask).sum(dim=1) + (moves * mask[:, 1:]).sum(dim=1)
-        return self.start_transitions[tags[:, 0]] + inner + self.end_transitions[last]
+        score: Tensor = self.start_transitions[tags[:, 0]] + inner + self.end_transitions[last]
+        return score
 
     def _normaliser(self, emissions: Tensor, mask: Tensor) -> Tensor:
         """Return the log of the sum (B,) over all paths, from one product (B, T) x (T, T) per position.
@@ -105,7 +108,8 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
             top = scores.detach().max(dim=1, keepdim=True).values
             reached = ((scores - top).exp() @ weights).log() + (top + highest)
             scores = torch.where(mask[:, step : step + 1], reached + emissions[:, step], scores)
-        return (scores + self.end_transitions).logsumexp(dim=1)
+        total: Tensor = (scores + self.end_transitions).logsumexp(dim=1)
+        return total
 
     def _prefix_mask(self, emissions: Tensor, mask: Tensor | None) -> Tensor:
         """Return the mask (B, S) as booleans, all true for None; ValueError unless all fits and it marks prefixes."""

@@ -1,0 +1,75 @@
+"""How DRAM sees pictures: an encoder that is tuned, the cached patches of a frozen one, or arrays made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from avebench.examples import Example
+from avebench.features import CachedPatches, CachedPictures, PrecomputedFeatures
+from avebench.nn.image_encoder import BatchNorm, ImageEncoder, Layout, Normalisation
+from avebench.nn.neural import Batch
+from avebench.weights import PRECOMPUTED_IDS, image_weights
+
+
+class Pictures(nn.Module):
+    """Gives the patches G (B, P, C) of a batch. An example without a picture has G = 0 and is not `present`.
+
+    `encoder` is a part of the model only if it is `tuned`. A frozen one stands outside: its weights are not stored with
+    the model's, and every picture goes through it once, whatever the number of epochs.
+    """
+
+    here: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        layout: Layout,
+        normalisation: Normalisation,
+        size: int,
+        tuned: bool,
+        batch_norm: BatchNorm,
+    ) -> None:
+        super().__init__()
+        # Follows the model to its device, where a frozen encoder has to follow.
+        self.register_buffer("here", torch.empty(0), persistent=False)
+        self.encoder: ImageEncoder | None = None
+        self._outside: tuple[ImageEncoder, ...] = ()
+        self._ready: CachedPatches | PrecomputedFeatures | None = None
+        self._pixels: CachedPictures | None = None
+        if (image_weights(name) / PRECOMPUTED_IDS).is_file():
+            self._ready = PrecomputedFeatures(name)
+            self.channels, self.patches = self._ready.channels, self._ready.patches
+            return
+        encoder = ImageEncoder(name, layout, normalisation, size, tuned, batch_norm)
+        self.channels, self.patches = encoder.channels, encoder.patches
+        if tuned:
+            self.encoder, self._pixels = encoder, CachedPictures(size)
+        else:
+            self._outside = (encoder,)  # In a tuple it is no sub-module.
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Return `pixels` or `patches`, and `present` (B,), of the examples' pictures."""
+        if self.encoder is not None and self._pixels is not None:
+            return dict(self.encoder.collate([self._pixels[example] for example in examples]))
+        if isinstance(self._ready, PrecomputedFeatures):
+            present = torch.ones(len(examples), dtype=torch.bool)
+        else:
+            present = torch.tensor([example.picture is not None for example in examples])
+        return {"patches": self._frozen().stack(examples), "present": present}
+
+    def _frozen(self) -> CachedPatches | PrecomputedFeatures:
+        """Return the patches of the frozen encoder, which computes on the model's device."""
+        if self._ready is None:
+            self._ready = CachedPatches(self._outside[0].to(self.here.device))
+        return self._ready
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return G (B, P, C)."""
+        if self.encoder is None:
+            patches: Tensor = batch["patches"]
+            return patches
+        found: Tensor = self.encoder(batch["pixels"], batch["present"])
+        return found
