@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from avebench.errors import AvebenchError
+from avebench.weights import Modality
 
 app = typer.Typer(
     name="avebench",
@@ -210,25 +211,23 @@ def sync(
 @app.command()
 def pretrain(
     dataset: Annotated[str, typer.Argument(help="Data set that can generate more examples, e.g. demo.")],
-    out: Annotated[Path, typer.Option(help="Folder in which the encoder's folder NAME-text is made.")] = Path(
-        "encoders"
-    ),
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; default: as for the shipped one.")] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder in which the encoders' folders NAME-text and NAME-image are made.")
+    ] = Path("encoders"),
+    only: Annotated[Modality | None, typer.Option(help="Make this encoder alone; default: both.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; default: as for the shipped ones.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; the same bytes come back on cpu only.")] = "cpu",
     plugin: Plugins = None,
 ) -> None:
-    """Train the small encoder of a data set that ships with avebench again, from generated examples.
+    """Train the small encoders of a data set that ship with avebench again, from generated examples.
 
-    Example: avebench pretrain demo, then avebench run table6 --text-encoder encoders/demo-text
+    Example: avebench pretrain demo --only text, then avebench run table6 --text-encoder encoders/demo-text
     """
-    from avebench.pretraining import pretrain_text, text_plan
+    from avebench.pretraining import pretrain as make
 
     _register(plugin)
-    folder, accuracy = pretrain_text(dataset, out, text_plan(steps), device, lambda line: typer.echo(line, err=True))
-    typer.echo(
-        f"{folder}: {accuracy.model:.1f} % of {accuracy.pieces} hidden word pieces of held-out text guessed "
-        f"({accuracy.most_frequent:.1f} % by always the most frequent one)."
-    )
+    for line in make(dataset, out, steps, device, only, lambda line: typer.echo(line, err=True)):
+        typer.echo(line)
 
 
 @data_app.command("list")

@@ -1,4 +1,4 @@
-"""Pretraining: word pieces, masking, the shipped encoder, and the same bytes again."""
+"""Pretraining: word pieces, masking, labels of pictures, the shipped encoders, and the same bytes again."""
 
 import json
 import os
@@ -9,22 +9,28 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file
 from tokenizers.implementations import BertWordPieceTokenizer
-from transformers import BertForMaskedLM, BertTokenizer
+from transformers import AutoImageProcessor, BertForMaskedLM, BertTokenizer
 from typer.testing import CliRunner
 
 from avebench import pretraining
 from avebench.cli import app
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
+from avebench.examples import Example, Picture
+from avebench.nn.image_encoder import ImageEncoder
 from avebench.nn.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
+from avebench.nn.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
 from avebench.nn.text_encoder import TextEncoder
-from avebench.pretraining import TextPlan, pretrain_text, text_plan
+from avebench.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
+from avebench.pretraining import PicturePlan, TextPlan, picture_plan, pretrain_image, pretrain_text, text_plan
 from avebench.weights import ENCODERS, encoder_folder, weights_digest
 from avebench.wordpieces import CONTINUES, SPECIAL, learn_pieces, words
 
@@ -34,6 +40,14 @@ TINY = TextPlan(
     pieces=400,
     min_count=5,
     recipe=Recipe(layers=1, width=32, heads=2, feed_forward=64, steps=3, batch_size=16),
+)
+
+TINY_PICTURES = PicturePlan(
+    examples=300,
+    held_out=60,
+    min_count=5,
+    size=32,
+    recipe=PictureRecipe(stem=8, widths=(8, 16), depths=(1, 1), steps=3, batch_size=16),
 )
 
 
@@ -184,7 +198,126 @@ def test_everything_chosen_is_hidden_for_measuring(masker: WordMasker, batch: to
     assert torch.equal(read == masker.mask, targets != IGNORED)
 
 
-# The shipped encoder
+# Labels of pictures
+
+
+def _example(number: int, picture: str | None, category: str | None, **pairs: set[str]) -> Example:
+    drawn = None if picture is None else Picture(picture, lambda: Image.new("RGB", (4, 4), (number, 0, 255)))
+    values = {attribute: frozenset(found) for attribute, found in pairs.items()}
+    return Example(str(number), "", (), pairs=values, picture=drawn, category=category)
+
+
+EXAMPLES = [
+    _example(1, "a", "shoe", colour={"Red"}),
+    _example(2, "a", "shoe", colour={"blue"}, kind={"low"}),
+    _example(3, None, "shoe", colour={"green"}),
+    _example(4, "b", None, colour={"green"}),
+    _example(5, "c", "bag", colour={"red"}, kind={"low"}),
+    _example(6, "d", "bag", kind={"low", "rare"}),
+    _example(7, "e", "bag", colour={"blue"}),
+    _example(8, "f", "hat", colour={"red", "pale"}),
+]
+
+
+def test_sentences_of_a_picture_become_one_product() -> None:
+    products = products_of(EXAMPLES)
+    assert [product.picture.name for product in products] == ["a", "c", "d", "e", "f"]
+    assert products[0].pairs == {("colour", "red"), ("colour", "blue"), ("kind", "low")}
+
+
+def test_labels_worked_by_hand() -> None:
+    """Colour red 3 times, blue twice; kind low 3 times, but nothing to tell it from; pale and rare once."""
+    products = products_of(EXAMPLES)
+    labels = labels_of(products, 2)
+    assert labels.categories == ("bag", "hat", "shoe")
+    assert labels.values == (("colour", "red"), ("colour", "blue"))
+    found = labelled(products, labels, 4)
+    assert found.categories.tolist() == [2, 0, 0, 0, 1]
+    assert found.shown.tolist() == [[True, True], [True, False], [False, False], [False, True], [True, False]]
+    assert found.told.tolist() == [[True, True], [True, True], [False, False], [True, True], [True, True]]
+    assert found.pixels[:, :, 0, 0].tolist() == [[number, 0, 255] for number in (2, 5, 6, 7, 8)]
+    assert labels_of(products, 1).columns() == {"colour": [0, 2, 3], "kind": [1, 4]}
+    assert labelled(products, Labels(("hat",), labels.values), 4).categories.tolist() == [-1, -1, -1, -1, 0]
+
+
+def test_pictures_with_nothing_to_tell_apart_are_refused() -> None:
+    with pytest.raises(AvebenchError, match="nothing to tell apart in 5 pictures"):
+        labels_of(products_of(EXAMPLES), 4)
+
+
+def test_the_loss_is_that_of_its_definition() -> None:
+    """What is not told has no part in it and no gradient."""
+    generator = torch.Generator().manual_seed(4)
+    categories, values = torch.randn(5, 3, generator=generator), torch.randn(5, 4, generator=generator)
+    values.requires_grad_()
+    told = torch.rand(5, 4, generator=generator) < 0.5
+    shown = told & (torch.rand(5, 4, generator=generator) < 0.5)
+    pictures = LabelledPictures(torch.empty(5), torch.tensor([0, 2, 1, 1, 0]), shown, told)
+    expected = 0.0
+    for row in range(5):
+        expected -= float(categories[row].softmax(0)[pictures.categories[row]].log())
+        for column in range(4):
+            probability = float(values[row, column].detach().sigmoid())
+            expected -= int(told[row, column]) * np.log(probability if shown[row, column] else 1 - probability)
+    loss = loss_of(categories, values, pictures)
+    assert float(loss) == pytest.approx(expected / 5, rel=1e-5)
+    loss.backward()
+    assert values.grad is not None and torch.equal(values.grad != 0, told)
+
+
+def test_augmented_pictures_are_mirrored_and_moved_with_edges_repeated() -> None:
+    torch.manual_seed(6)
+    pixels = torch.randint(256, (400, 3, 6, 6), dtype=torch.uint8)
+    found = augmented(pixels, 1)
+    assert found.shape == pixels.shape and found.dtype == torch.uint8
+    met = Counter()
+    for picture, moved in zip(pixels.numpy(), found.numpy(), strict=True):
+        padded = np.pad(picture, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        places = {
+            (down, right, mirrored): padded[:, down : down + 6, right : right + 6][:, :, :: -1 if mirrored else 1]
+            for down in range(3)
+            for right in range(3)
+            for mirrored in (False, True)
+        }
+        met.update([next(place for place, expected in places.items() if np.array_equal(expected, moved))])
+    assert len(met) == 18
+
+
+@given(st.integers(0, 2**32))
+def test_picture_accuracy_is_that_of_counting(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = Labels(("x", "y"), (("a", "1"), ("b", "1"), ("a", "2"), ("a", "3"), ("b", "2")))
+    count = int(random.integers(1, 9))
+    shown = random.random((count, 5)) < 0.3
+    categories = random.integers(-1, 2, count)
+    logits = torch.from_numpy(random.random((count, 2))), torch.from_numpy(random.random((count, 5)))
+    right = frequent = asked = 0
+    for row in range(count):
+        for columns in ([0, 2, 3], [1, 4]):
+            best = max(columns, key=lambda column: logits[1][row, column])
+            asked += int(any(shown[row, column] for column in columns))
+            right += int(shown[row, best])
+            frequent += int(shown[row, columns[0]])
+
+    class Fixed(torch.nn.Module):
+        mean = torch.zeros(1)
+
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return logits
+
+    told = torch.zeros(count, 5, dtype=torch.bool)  # Not looked at here.
+    pictures = LabelledPictures(torch.empty(count), torch.from_numpy(categories), torch.from_numpy(shown), told)
+    assert picture_accuracy(Fixed(), pictures, labels) == PictureAccuracy(
+        category=100 * sum(logits[0].argmax(1).numpy() == categories) / count,
+        most_frequent_category=100 * sum(categories == 0) / count,
+        value=100 * right / max(1, asked),
+        most_frequent_value=100 * frequent / max(1, asked),
+        pictures=count,
+        attributes=asked,
+    )
+
+
+# The shipped encoders
 
 
 def test_the_shipped_encoder_loads_in_float32(shipped: TextEncoder) -> None:
@@ -313,6 +446,73 @@ def test_a_loss_that_is_not_finite_is_reported(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+# Making one from pictures
+
+
+def test_the_same_call_gives_the_same_bytes_of_a_picture_encoder(tmp_path: Path) -> None:
+    lines: list[str] = []
+    one, accuracy = pretrain_image("demo", tmp_path / "one", TINY_PICTURES, report=lines.append)
+    torch.rand(7)  # The caller's random state does not matter.
+    two, again = pretrain_image("demo", tmp_path / "two", TINY_PICTURES)
+    assert one == tmp_path / "one" / "demo-image"
+    assert [path.name for path in one.parent.iterdir()] == ["demo-image"]
+    names = {path.name for path in one.iterdir()}
+    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", pretraining.CARD}
+    for name in names - {pretraining.CARD}:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert accuracy == again and 0 < accuracy.pictures <= 60
+    assert lines[-1].startswith("step 3 of 3: loss ")
+    other = replace(TINY_PICTURES, recipe=replace(TINY_PICTURES.recipe, seed=1))
+    before = (two / "model.safetensors").read_bytes()
+    pretrain_image("demo", tmp_path / "two", other)
+    assert (two / "model.safetensors").read_bytes() != before
+
+
+def test_a_picture_encoder_is_prepared_for_as_transformers_does(tmp_path: Path) -> None:
+    """A Hugging Face image processor makes of the folder's preprocessor_config.json what `ImageEncoder` makes."""
+    folder, _ = pretrain_image("demo", tmp_path, TINY_PICTURES)
+    encoder = ImageEncoder(str(folder), size=32, normalisation="encoder")
+    assert (encoder.channels, encoder.patches) == (16, 16)
+    example = next(iter(open_dataset("demo", None, {}).read("valid")))
+    theirs = AutoImageProcessor.from_pretrained(folder, backend="pil")(example.picture.open(), return_tensors="pt")
+    ours = encoder.normalise(encoder.encode(example))
+    assert torch.allclose(theirs["pixel_values"][0], ours, atol=1e-5)
+    assert torch.equal(ours, ImageEncoder(str(folder), size=32).normalise(encoder.encode(example)))
+
+
+def test_training_on_pictures_lowers_the_loss(tmp_path: Path) -> None:
+    lines: list[str] = []
+    recipe = replace(TINY_PICTURES.recipe, steps=60, learning_rate=1e-2)
+    _, accuracy = pretrain_image("demo", tmp_path, replace(TINY_PICTURES, recipe=recipe), report=lines.append)
+    losses = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("step")]
+    assert len(losses) == 20
+    assert losses[-1] < losses[0] - 2
+    assert accuracy.category > accuracy.most_frequent_category
+
+
+def test_held_out_pictures_are_of_other_products() -> None:
+    dataset = open_dataset("demo", None, {})
+    examples = list(dataset.pretraining(30))
+    # The first product with two sentences is cut in two.
+    cut = next(place for place in range(1, 30) if examples[place].product_id == examples[place - 1].product_id)
+    learnt, held_out, _ = pretraining._pictures(dataset, replace(TINY_PICTURES, examples=cut, held_out=30, min_count=1))
+    pictures = {row.numpy().tobytes() for row in learnt.pixels}
+    assert len(pictures) == len({example.product_id for example in examples[:cut]})
+    assert not pictures & {row.numpy().tobytes() for row in held_out.pixels}
+
+
+def test_examples_without_pictures_are_refused() -> None:
+    class Texts:
+        card = open_dataset("demo", None, {}).card
+
+        def pretraining(self, count: int) -> list[Example]:
+            plain = open_dataset("demo", None, {}).pretraining(count)
+            return [replace(example, picture=None) for example in plain]
+
+    with pytest.raises(AvebenchError, match=r"gave 360 examples for pretraining: 0 pictures.* give --only text"):
+        pretraining._pictures(Texts(), TINY_PICTURES)
+
+
 # The command
 
 
@@ -322,19 +522,38 @@ def _command(*arguments: str) -> str:
     return result.stdout
 
 
-def test_the_command_prints_the_masked_accuracy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tiny(steps: int | None = None) -> TextPlan:
+@pytest.fixture
+def tiny_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    def text(steps: int | None = None) -> TextPlan:
         return replace(TINY, recipe=replace(TINY.recipe, steps=steps or 3))
 
-    monkeypatch.setattr(pretraining, "text_plan", tiny)
+    def picture(steps: int | None = None) -> PicturePlan:
+        return replace(TINY_PICTURES, recipe=replace(TINY_PICTURES.recipe, steps=steps or 3))
+
+    monkeypatch.setattr(pretraining, "text_plan", text)
+    monkeypatch.setattr(pretraining, "picture_plan", picture)
+
+
+def test_the_command_makes_both_and_prints_how_good_they_are(tmp_path: Path, tiny_plans: None) -> None:
     printed = _command("demo", "--out", str(tmp_path), "--steps", "2")
-    card = json.loads((tmp_path / "demo-text" / pretraining.CARD).read_text())
-    assert card["plan"]["recipe"]["steps"] == 2
-    assert f"{card['held_out']['masked_accuracy']:.1f} % of {card['held_out']['hidden_pieces']} hidden" in printed
+    text, image = (json.loads((tmp_path / f"demo-{half}" / pretraining.CARD).read_text()) for half in ("text", "image"))
+    assert text["plan"]["recipe"]["steps"] == image["plan"]["recipe"]["steps"] == 2
+    assert f"{text['held_out']['masked_accuracy']:.1f} % of {text['held_out']['hidden_pieces']} hidden" in printed
+    assert f"{image['held_out']['category']:.1f} % of the categories of {image['held_out']['pictures']} " in printed
+    assert f"{image['held_out']['value']:.1f} % of the values of {image['held_out']['attributes']} " in printed
 
 
-def test_the_plan_takes_other_steps() -> None:
+@pytest.mark.parametrize("half", ["text", "image"])
+def test_one_of_them_is_made_alone(tmp_path: Path, tiny_plans: None, half: str) -> None:
+    _command("demo", "--out", str(tmp_path), "--only", half)
+    assert [path.name for path in tmp_path.iterdir()] == [f"demo-{half}"]
+    card = json.loads((tmp_path / f"demo-{half}" / pretraining.CARD).read_text())
+    assert card["made_by"] == f"avebench pretrain demo --only {half} --steps 3 --device cpu"
+
+
+def test_the_plans_take_other_steps() -> None:
     assert text_plan(7) == replace(text_plan(), recipe=replace(text_plan().recipe, steps=7))
+    assert picture_plan(7) == replace(picture_plan(), recipe=replace(picture_plan().recipe, steps=7))
 
 
 @pytest.mark.parametrize(

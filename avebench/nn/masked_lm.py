@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
 from avebench.batching import epoch_batches, plan
-from avebench.errors import AvebenchError
+from avebench.nn.optimisation import Optimisation, minimise
 from avebench.wordpieces import CONTINUES
 
 IGNORED = -100
@@ -20,11 +19,8 @@ Rows = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How the encoder is built and trained; the defaults made the shipped one.
-
-    Warm-up rises on a line over `warmup_share` of the steps, then the rate falls on a line to 0.
-    """
+class Recipe(Optimisation):
+    """How the encoder is built and trained; the defaults made the shipped one."""
 
     layers: int = 4
     width: int = 128
@@ -32,14 +28,7 @@ class Recipe:
     feed_forward: int = 512
     positions: int = 64
     dropout: float = 0.1
-    steps: int = 4000
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
-    clip_norm: float = 1.0
     hidden_share: float = 0.15
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +38,6 @@ class MaskedAccuracy:
     model: float
     most_frequent: float
     pieces: int
-
-
-@contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """Seed torch and compute on one thread: on the same machine the same bits. Both are as before afterwards."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def build(recipe: Recipe, tokenizer: BertTokenizer) -> BertForMaskedLM:
@@ -130,37 +106,19 @@ def train(
     device: str,
     report: Callable[[int, float], None],
 ) -> None:
-    """Train `model` in place by AdamW on rows of ids, [CLS] and [SEP] included.
-
-    `report` is called with (steps done, mean loss since the last call) twenty times. AvebenchError if the loss is not
-    finite.
-    """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    warmup = max(1, round(recipe.warmup_share * recipe.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warmup, (recipe.steps - step) / max(1, recipe.steps - warmup))
-    )
+    """Train `model` in place on rows of ids, [CLS] and [SEP] included; `report` as for `minimise`."""
     lengths = [len(row) for row in rows]
-    every, total, since = -(-recipe.steps // 20), torch.zeros((), device=device), 0
     batches = plan(lengths, recipe.batch_size, 1, order="bucketed", repetition=recipe.seed, start=0, stop=recipe.steps)
+
+    def losses() -> Iterator[Tensor]:
+        for batch in batches:
+            read, targets = masker(masker.padded([rows[position] for position in batch.positions]))
+            logits, wanted = guess(model, read.to(device), targets.to(device), masker.pad)
+            # Summed by hand, as the mean over no piece at all is not a number.
+            yield nn.functional.cross_entropy(logits, wanted, reduction="sum") / max(1, len(wanted))
+
     model.to(device).train()  # type: ignore[arg-type]  # transformers wraps `to` without its types.
-    for step, batch in enumerate(batches, start=1):
-        read, targets = masker(masker.padded([rows[position] for position in batch.positions]))
-        logits, wanted = guess(model, read.to(device), targets.to(device), masker.pad)
-        # Summed by hand, as the mean over no piece at all is not a number.
-        loss = nn.functional.cross_entropy(logits, wanted, reduction="sum") / max(1, len(wanted))
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here.
-        nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-        schedule.step()
-        total, since = total + loss.detach(), since + 1
-        if step % every == 0 or step == recipe.steps:
-            mean = float(total) / since
-            if not mean < float("inf"):
-                raise AvebenchError(f"The loss is not finite around step {step}. Lower the learning rate.")
-            report(step, mean)
-            total, since = torch.zeros_like(total), 0
+    minimise(model, losses(), recipe, report)
     model.train(False)
 
 
