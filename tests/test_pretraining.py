@@ -31,7 +31,7 @@ from avebench.nn.picture_classifier import PictureAccuracy, PictureRecipe, augme
 from avebench.nn.text_encoder import TextEncoder
 from avebench.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.pretraining import PicturePlan, TextPlan, picture_plan, pretrain_image, pretrain_text, text_plan
-from avebench.weights import ENCODERS, encoder_folder, weights_digest
+from avebench.weights import ENCODERS, Modality, encoder_folder, weights_digest
 from avebench.wordpieces import CONTINUES, SPECIAL, learn_pieces, words
 
 TINY = TextPlan(
@@ -367,10 +367,53 @@ def test_the_shipped_encoder_guesses_hidden_words(unseen: list[str]) -> None:
     assert abs(found.model - card["masked_accuracy"]) < 4 * error
 
 
-def test_the_card_says_what_the_encoder_was_made_from() -> None:
+def test_the_shipped_picture_encoder_is_small_and_gives_a_grid_of_4x4() -> None:
+    folder = encoder_folder("demo", "image")
+    assert folder == ENCODERS / "demo-image"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2 << 20
+    stored = load_file(folder / "model.safetensors").values()
+    assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {torch.float16}
+    encoder = ImageEncoder("demo", size=64, tuned=False)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    assert (encoder.channels, encoder.patches) == (128, 16)
+    assert len({weights_digest("demo"), weights_digest("demo", "image")}) == 2
+
+
+def _told_by_ridge(encoder: ImageEncoder, learnt: LabelledPictures, asked: LabelledPictures) -> float:
+    """Return the share of the categories that a ridge regression on the mean patches tells."""
+    with torch.no_grad():
+        known, new = (encoder(pictures.pixels).mean(1).double() for pictures in (learnt, asked))
+    mean, deviation = known.mean(0), known.std(0) + 1e-6
+    known, new = (torch.cat([(part - mean) / deviation, torch.ones(len(part), 1)], 1) for part in (known, new))
+    targets = torch.nn.functional.one_hot(learnt.categories).double()
+    weights = torch.linalg.solve(known.T @ known + torch.eye(known.size(1)), known.T @ targets)
+    return float(((new @ weights).argmax(1) == asked.categories).double().mean())
+
+
+def test_the_shipped_picture_encoder_sees_what_a_picture_shows() -> None:
+    """A linear probe on its frozen patches beats one on random weights, which beats the most frequent category."""
+    dataset = open_dataset("demo", None, {})
+    products = [products_of(list(dataset.read(split))[:count]) for split, count in (("train", 400), ("valid", 200))]
+    labels = labels_of(products[0], 10)
+    learnt, asked = (labelled(some, labels, 64) for some in products)
+    encoder, other = ImageEncoder("demo", size=64, tuned=False), ImageEncoder("demo", size=64, tuned=False)
+    torch.manual_seed(8)
+    for module in other.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            module.reset_parameters()
+    found, by_chance = (_told_by_ridge(some, learnt, asked) for some in (encoder, other))
+    majority = float((asked.categories == 0).double().mean())
+    assert found > 0.9
+    assert found > by_chance + 0.1 > majority + 0.1
+
+
+@pytest.mark.parametrize(("half", "plan"), [("text", text_plan()), ("image", picture_plan())])
+def test_the_card_says_what_the_encoder_was_made_from(half: Modality, plan: TextPlan | PicturePlan) -> None:
     """It was made by the plan as it stands, from the demo set as it stands."""
-    card = json.loads((encoder_folder("demo") / pretraining.CARD).read_text())
-    assert card["plan"] == json.loads(json.dumps(pretraining.asdict(text_plan())))
+    card = json.loads((encoder_folder("demo", half) / pretraining.CARD).read_text())
+    assert card["plan"] == json.loads(json.dumps(pretraining.asdict(plan)))
     assert card["fingerprint"] == open_dataset("demo", None, {}).fingerprint()
     assert not card["uncommitted_changes"]
 
