@@ -260,7 +260,7 @@ def test_the_loss_is_that_of_its_definition() -> None:
             probability = float(values[row, column].detach().sigmoid())
             expected -= int(told[row, column]) * np.log(probability if shown[row, column] else 1 - probability)
     loss = loss_of(categories, values, pictures)
-    assert float(loss) == pytest.approx(expected / 5, rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(expected / 5, rel=1e-5)
     loss.backward()
     assert values.grad is not None and torch.equal(values.grad != 0, told)
 
