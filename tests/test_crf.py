@@ -190,10 +190,13 @@ def test_many_tags_have_the_likelihood_and_gradient_of_torchcrf(spread: float) -
         torch.testing.assert_close(own, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_rows_searched_in_pieces_have_the_same_best_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, reference, mask, _ = many(5, 2.0, [3, 0, 6, 1, 6])
-    emissions = torch.randn(5, 6, 5)
-    whole = ours.decode(emissions, mask)
-    monkeypatch.setattr("avebench.nn.crf.VITERBI_TERMS", 60)
-    assert ours.decode(emissions, mask) == whole
-    assert whole[2] == reference.decode(emissions[2:3], mask[2:3])[0]
+@pytest.mark.parametrize("terms", [1, 40_000, 10**6])
+def test_many_tags_have_the_best_paths_of_torchcrf(monkeypatch: pytest.MonkeyPatch, terms: int) -> None:
+    """Whatever the number of rows that are searched at once."""
+    monkeypatch.setattr("avebench.nn.crf.VITERBI_TERMS", terms)
+    ours, reference, mask, _ = many(130, 2.0, [3, 1, 6, 1, 6])
+    emissions = torch.randn(5, 6, 130)
+    assert ours.decode(emissions, mask) == reference.decode(emissions, mask)
+    with_empty = prefix([0, 4], 4)
+    assert ours.decode(emissions[:2, :4], with_empty)[0] == []
+    assert ours.decode(emissions[:2, :4], with_empty)[1:] == reference.decode(emissions[1:2, :4], with_empty[1:])

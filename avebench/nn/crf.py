@@ -14,8 +14,8 @@ MANY_TAGS = 128
 gradient, 1 GB a position for a batch of 16 and the 4,001 tags of 2,000 attributes."""
 WIDEST_RANGE = 40.0
 """Largest difference of two transitions that matrix products of their exponentials bear without a loss in float32."""
-VITERBI_TERMS = 1 << 26
-"""Sums of one step of the Viterbi search that are held at once; more rows are searched in pieces."""
+VITERBI_TERMS = 1 << 24
+"""Sums of one step of the Viterbi search over many tags that are held at once: more rows follow one another."""
 
 
 class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the type checker.
@@ -69,10 +69,8 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
             return [[] for _ in range(len(emissions))]
         with torch.autocast(emissions.device.type, enabled=False):
             scores = _at_least_float32(emissions)
-            size = max(1, VITERBI_TERMS // self.num_tags**2)
-            starts = range(0, len(scores), size)
-            pieces = [self._best_paths(scores[at : at + size], lengths[at : at + size]) for at in starts]
-            paths = torch.cat(pieces, dim=1)
+            search = self._best_paths if self.num_tags < MANY_TAGS else self._best_paths_of_many_tags
+            paths = search(scores, lengths)
         rows = paths.t().tolist()
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
@@ -147,6 +145,31 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
         paths[steps - 1] = final
         for step in range(steps - 1, 0, -1):
             came_from = previous[step].gather(0, paths[step].unsqueeze(0)).squeeze(0)
+            paths[step - 1] = torch.where(last >= step, came_from, final)
+        return paths
+
+    def _best_paths_of_many_tags(self, emissions: Tensor, lengths: Tensor) -> Tensor:
+        """Return what `_best_paths` does; only the best scores are kept, and the way back is looked for in them.
+
+        Best tags of all T positions before would cost more than the search: here one row of T is compared per step.
+        """
+        size, steps, tags = emissions.shape
+        transitions = self.transitions.t().contiguous()  # (T to, T from)
+        scores = emissions.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (S, B, T)
+        scores[0] += self.start_transitions
+        rows = max(1, VITERBI_TERMS // tags**2)
+        sums = scores.new_empty(min(rows, size), tags, tags)
+        for step in range(1, steps):
+            for at in range(0, size, rows):
+                before = scores[step - 1, at : at + rows].unsqueeze(1)  # (R, 1, T from)
+                reached = torch.add(transitions, before, out=sums[: len(before)])
+                scores[step, at : at + rows] += reached.amax(dim=2)
+        last = (lengths - 1).clamp(min=0)
+        paths = torch.empty((steps, size), dtype=torch.long, device=scores.device)
+        final = (scores[last, torch.arange(size, device=scores.device)] + self.end_transitions).argmax(dim=1)  # (B,)
+        paths[steps - 1] = final
+        for step in range(steps - 1, 0, -1):
+            came_from = (scores[step - 1] + transitions[paths[step]]).argmax(dim=1)
             paths[step - 1] = torch.where(last >= step, came_from, final)
         return paths
 
