@@ -47,7 +47,7 @@ class SmallTransformer(NeuralModel):
         return {"tagging": nn.functional.cross_entropy(scores.flatten(0, 1), batch["words"].flatten() % 53)}
 
     def predict_batch(self, batch: Any) -> Any:
-        raise NotImplementedError  # Nothing is validated here.
+        return []  # Nothing is validated here.
 
 
 def examples() -> list[Example]:

@@ -1,17 +1,11 @@
 """Bad input as a user meets it: one clear message with file, line and field, exit code 2, nothing half-written."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from commandline import avebench
 from PIL import Image
-
-_spec = importlib.util.spec_from_file_location("command", Path(__file__).with_name("command.py"))
-assert _spec is not None and _spec.loader is not None
-command = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(command)
-avebench = command.avebench
 
 EXPERIMENT = """
 title = "Floor"

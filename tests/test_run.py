@@ -1,7 +1,6 @@
 """`avebench run` as a user runs it: tables, cells that are skipped, failures, bad requests, kills."""
 
 import csv
-import importlib.util
 import io
 import json
 import os
@@ -14,12 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-_spec = importlib.util.spec_from_file_location("command", Path(__file__).with_name("command.py"))
-assert _spec is not None and _spec.loader is not None
-command = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(command)
-avebench = command.avebench
+from commandline import COMMAND, avebench, environment
 
 EXPERIMENT = """
 title = "A small table"
@@ -164,10 +158,10 @@ def test_two_processes_on_one_table_run_every_cell_once(place: Path) -> None:
     (place / "counting.py").write_text(COUNTING)
     (place / "mine.toml").write_text(EXPERIMENT.replace('model = "dictionary"', 'model = "counting"'))
     table = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--rows", "dictionary")
-    arguments = [command.COMMAND, *table, "--plugin", "counting.py", "--seeds", "6", "--jobs", "2"]
+    arguments = [COMMAND, *table, "--plugin", "counting.py", "--seeds", "6", "--jobs", "2"]
     both = [
         subprocess.Popen(
-            arguments, cwd=place, env=command.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            arguments, cwd=place, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         for _ in range(2)
     ]
@@ -186,7 +180,7 @@ def test_finished_table_imports_nothing_heavy(finished: Path) -> None:
         "assert not heavy, heavy"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *RUN], cwd=finished, env=command.environment(), capture_output=True, text=True
+        [sys.executable, "-c", code, *RUN], cwd=finished, env=environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert "virc-text" in done.stdout
@@ -284,9 +278,9 @@ def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
     kills = 0
     for _ in range(2):
         process = subprocess.Popen(
-            [command.COMMAND, *arguments],
+            [COMMAND, *arguments],
             cwd=place,
-            env=command.environment(),
+            env=environment(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
