@@ -106,7 +106,9 @@ class Config(TrainedConfig):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "clean": {},
-        "lr-b": {"training": {"learning_rates": {"text_encoder": 5e-5, "image_encoder": 1e-5, "default": 1e-3}}},
+        "lr-b": {
+            "training": {"learning_rates": {"text_encoder": 5e-5, "image_encoder": 1e-5, "tem": 5e-5, "default": 1e-3}}
+        },
         "released": {
             "labelling": "pieces",
             "blank_tag": True,
@@ -547,9 +549,18 @@ class Model(NeuralModel):
         return {"units": units, "weights": weights[: len(units)].float().cpu()}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the pretrained encoders and the new layers apart."""
-        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "image_encoder": [], "default": []}
-        homes = (("text_encoder.", "text_encoder"), ("names.", "text_encoder"), ("pictures.", "image_encoder"))
+        """Return the pretrained encoders, TEM (`tem`) and the other new layers apart.
+
+        TEM is a product of three matrices without a softmax in front of the pretrained layers: a rate that suits the
+        decoder can drown their input within some tens of steps.
+        """
+        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "image_encoder": [], "tem": [], "default": []}
+        homes = (
+            ("text_encoder.", "text_encoder"),
+            ("names.", "text_encoder"),
+            ("pictures.", "image_encoder"),
+            ("stream.tem.", "tem"),
+        )
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
                 home = next((group for prefix, group in homes if name.startswith(prefix)), "default")

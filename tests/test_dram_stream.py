@@ -133,6 +133,7 @@ def test_a_frozen_encoder_is_no_part_of_the_model(build: Any) -> None:
     assert not any(name.startswith("pictures.") for name in frozen.state_dict())
     assert tuned.parameter_groups()["image_encoder"] and not frozen.parameter_groups()["image_encoder"]
     torch.testing.assert_close(patches(tuned, EXAMPLES[0]), patches(frozen, EXAMPLES[0]), atol=1e-2, rtol=1e-2)
+    assert len(tuned.parameter_groups()["tem"]) == 8  # A rate of its own: it stands in front of the encoder.
     assert tuned.config.pretrained().keys() == {"text_encoder", "image_encoder"}
     assert build(fusion="tem-text").config.pretrained().keys() == {"text_encoder"}
 
