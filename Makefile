@@ -14,7 +14,7 @@ demo: $(STAMP)
 	$(BIN)/avebench run table6
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py

@@ -270,7 +270,7 @@ def test_data_fault_stops_before_anything_is_stored(place: Path) -> None:
 
 
 def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
-    arguments = (*RUN, "--rows", "virc-text", "--set", "training.steps=400")
+    arguments = (*RUN, "--rows", "virc-text", "--set", "training.steps=250")
     assert avebench(place, *arguments).returncode == 0
     whole = _metrics(place)
     (place / "runs").rename(place / "uninterrupted")
