@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.registry import Plugin, plugin
@@ -43,6 +44,8 @@ class Cell:
     """One thing to train and score. `key` depends on content only: never on order, formatting, paths or `--jobs`."""
 
     key: str
+    training_key: str
+    """Key of the cell whose trained system this one tests; its own, except where only the test has other pictures."""
     row: str
     model: str
     implementation: int
@@ -55,6 +58,7 @@ class Cell:
     data: DataChoice
     train_fraction: float
     repetition: int
+    control: Control | None
 
 
 def cell_name(cell: Cell) -> str:
@@ -197,19 +201,20 @@ def cells_of_row(
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.
     keyed = {**resolved.config, **{role: weight["sha256"] for role, weight in weights.items()}}
+    content = {
+        "model": card.name,
+        "implementation": card.implementation,
+        "config": keyed,
+        "protocol": row.protocol,
+        "train_fraction": fraction,
+        "data": data.fingerprint,
+    }
+    control = {} if row.control is None else {"control": row.control.model_dump()}
+    trained = control if row.control is not None and row.control.training else {}
     return [
         Cell(
-            key=sha256(
-                {
-                    "model": card.name,
-                    "implementation": card.implementation,
-                    "config": keyed,
-                    "protocol": row.protocol,
-                    "train_fraction": fraction,
-                    "repetition": repetition,
-                    "data": data.fingerprint,
-                }
-            ),
+            key=sha256({**content, **control, "repetition": repetition}),
+            training_key=sha256({**content, **trained, "repetition": repetition}),
             row=row.label,
             model=card.name,
             implementation=card.implementation,
@@ -221,6 +226,7 @@ def cells_of_row(
             data=data,
             train_fraction=fraction,
             repetition=repetition,
+            control=row.control,
         )
         for repetition in range(repetitions)
     ]

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from avebench.errors import AvebenchError
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever older checkpoints can no longer be continued."""
 
 Tensors = dict[str, Tensor]

@@ -56,6 +56,16 @@ class Picture:
             ) from None
 
 
+def _dot() -> Image:
+    from PIL import Image
+
+    return Image.new("RGB", (1, 1))
+
+
+ZERO_PICTURE = Picture("zero", _dot)
+"""Stands for an input of a picture encoder that is zero after normalisation (a control); a black dot elsewhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One product sentence with its gold annotation.

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.metrics import METRICS
 from avebench.model import Protocol
@@ -41,6 +42,8 @@ class Row(BaseModel):
     """`<table id>/<row label>` in the packaged published.toml."""
     marks: tuple[str, ...] = ()
     protocol: Protocol = "native"
+    control: Control | None = None
+    """Other pictures than the examples' own."""
     reference: bool = False
     """A row that is not in the paper: the floor and the text-only row of every table."""
     planned: bool = False

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from avebench.errors import AvebenchError
-from avebench.examples import Example, Picture
+from avebench.examples import ZERO_PICTURE, Example, Picture
 from avebench.nn.image_encoder import ImageEncoder, pixels_of
 from avebench.rowstore import Row, RowStore
 from avebench.weights import PRECOMPUTED_IDS, weights_digest
@@ -36,6 +36,8 @@ def picture_identity(picture: Picture) -> bytes:
 
     DataError if the file is missing.
     """
+    if picture == ZERO_PICTURE:
+        return hashlib.sha256(b"zero after normalisation").digest()
     if not isinstance(picture.source, Path):
         drawn = picture.open()
         return hashlib.sha256(f"{drawn.mode}{drawn.size}".encode() + drawn.tobytes()).digest()
@@ -58,15 +60,6 @@ class _PictureRows:
         self._identities: dict[Picture, bytes] = {}
         # Batches may be made on a thread beside the one that validates.
         self._thread = threading.RLock()
-
-    def prepare(self, pictures: Iterable[Picture | None]) -> None:
-        """Compute and store what is missing, as far as the store takes it."""
-        with self._thread:
-            wanted = {self._identity(picture): picture for picture in pictures if picture is not None}
-            for chunk in self._chunks({key: picture for key, picture in wanted.items() if key not in self.store}):
-                if not self.store.stores:
-                    return
-                self._fill(chunk)
 
     def get(self, pictures: Sequence[Picture | None]) -> list[Row | None]:
         """Return one read-only row per picture, None for None."""
@@ -129,10 +122,6 @@ class CachedPatches:
         store = RowStore(self._description(), (self.patches, self.channels), np.float16)
         return _PictureRows(store, self._encode, self._batch_size)
 
-    def prepare(self, examples: Iterable[Example]) -> None:
-        """Compute and store what is missing; DataError if a picture is missing or cannot be decoded."""
-        self._rows.prepare(example.picture for example in examples)
-
     def __getitem__(self, example: Example) -> Tensor:
         """Return the patches (P, C) of an example in float16, on the CPU."""
         return self._halves([example])[0]
@@ -176,8 +165,10 @@ class CachedPatches:
         for place, picture in zip(pixels, pictures, strict=False):
             place[...] = pixels_of(picture, size)
         device = self._encoder.mean.device
+        zeroed = torch.zeros(self._batch_size, dtype=torch.bool)
+        zeroed[: len(pictures)] = torch.tensor([picture == ZERO_PICTURE for picture in pictures])
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            patches = self._encoder(torch.from_numpy(pixels).to(device))[: len(pictures)]
+            patches = self._encoder(torch.from_numpy(pixels).to(device), zeroed=zeroed.to(device))[: len(pictures)]
         row: Row = patches.to(torch.float16).cpu().numpy()
         if not np.isfinite(row).all():
             raise AvebenchError(
@@ -185,16 +176,6 @@ class CachedPatches:
                 "and its normalisation, or tune it, which caches nothing."
             )
         return row
-
-
-def cached_patches(encoder: ImageEncoder, examples: Iterable[Example], batch_size: int = BATCH) -> CachedPatches:
-    """Return the patches of a frozen encoder with those of `examples` computed; others follow when asked for.
-
-    ValueError if the encoder is tuned; DataError if a picture is missing or cannot be decoded.
-    """
-    features = CachedPatches(encoder, batch_size)
-    features.prepare(examples)
-    return features
 
 
 class CachedPictures:
@@ -207,21 +188,10 @@ class CachedPictures:
             store, lambda pictures: np.stack([pixels_of(picture, size) for picture in pictures]), BATCH
         )
 
-    def prepare(self, examples: Iterable[Example]) -> None:
-        """Decode and store what is missing; DataError if a picture is missing or cannot be decoded."""
-        self._rows.prepare(example.picture for example in examples)
-
     def __getitem__(self, example: Example) -> Tensor | None:
         """Return RGB bytes (3, size, size) as `ImageEncoder.encode` does, or None if there is no picture."""
         row = self._rows.get([example.picture])[0]
         return None if row is None else torch.from_numpy(np.array(row))
-
-
-def cached_pictures(size: int, examples: Iterable[Example]) -> CachedPictures:
-    """Return decoded pictures with those of `examples` done; others follow when asked for."""
-    pictures = CachedPictures(size)
-    pictures.prepare(examples)
-    return pictures
 
 
 class PrecomputedFeatures:
@@ -275,6 +245,11 @@ class PrecomputedFeatures:
         return torch.from_numpy(array[[self._position(example) for example in examples]].astype(np.float32))
 
     def _position(self, example: Example) -> int:
+        if example.picture == ZERO_PICTURE:
+            raise AvebenchError(
+                f"The computed features in {self.folder} have none of an input of zeros. Choose an encoder that reads "
+                "pictures for this control, or the control 'none', which takes the features away."
+            )
         names = [example.product_id]
         if example.picture is not None:
             names += [example.picture.name, Path(example.picture.name).stem]

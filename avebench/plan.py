@@ -112,7 +112,7 @@ def status(store: Store, cell: Cell) -> Status:
     """Return whether a cell is finished, was interrupted, or is new."""
     if store.finished(cell.key):
         return "finished"
-    return "interrupted" if (store.folder(cell.key) / "checkpoint").is_dir() else "new"
+    return "interrupted" if (store.folder(cell.training_key) / "checkpoint").is_dir() else "new"
 
 
 def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
@@ -122,6 +122,7 @@ def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
         for result in history
         if result.model == cell.model
         and result.config == cell.config
+        and result.control == cell.control
         and result.fingerprint == cell.data.fingerprint
         and result.train_fraction == cell.train_fraction
     ]

@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from avebench.data import open_dataset
@@ -40,12 +41,13 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
     """Write the results of a plan and its table under `results/` in the current folder."""
     folder = place(plan)
     dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
+    read = cache(lambda repetition: read_material(dataset, plan.train_fraction, repetition))
     for planned in plan.rows:
         for cell in planned.cells:
             if cell.key not in results:
                 continue
             row = folder / slug(planned.row.label)
-            material = read_material(dataset, cell.train_fraction, cell.repetition)
+            material = read(cell.repetition)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
             write_predictions(row / f"{cell.repetition}.predictions.jsonl.gz", predictions, text_free=True)
             lines = []

@@ -74,9 +74,9 @@ def _show_plan(plan: Plan, store: Store, format: str) -> None:
 
 
 def _forget(cells: Sequence[Cell], store: Store) -> None:
-    for cell in cells:
-        with store.lock(cell.key):
-            store.forget(cell.key)
+    for key in {key for cell in cells for key in (cell.key, cell.training_key)}:
+        with store.lock(key):
+            store.forget(key)
 
 
 def _run_missing(
@@ -137,6 +137,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     folder = store.folder(cell.key)
     group = [plan.name, cell.row, cell.model, cell.implementation, dict(cell.config), cell.train_fraction]
     group += [{role: weight["sha256"] for role, weight in cell.weights.items()}, cell.data.fingerprint, cell.protocol]
+    group += [] if cell.control is None else [cell.control.model_dump()]
     tags = {
         "revision": result.revision,
         "dirty": str(result.dirty),
@@ -145,6 +146,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
         "train_fraction": f"{result.train_fraction:g}",
         "chunk_scheme": result.chunk_scheme,
         "scorer_version": str(result.scorer_version),
+        "control": "" if cell.control is None else json.dumps(cell.control.model_dump()),
         "note": plan.banner,
         **{f"version.{name}": version for name, version in result.versions.items()},
         **{f"hardware.{name}": str(value) for name, value in result.hardware.items()},

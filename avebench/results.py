@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from avebench.controls import Control
 from avebench.errors import AvebenchError
 from avebench.weights import write_atomically
 
@@ -114,6 +115,8 @@ class Result(BaseModel):
     """Seed of the initialisation."""
     config: dict[str, Any]
     """Fully resolved model config."""
+    control: Control | None = None
+    """Other pictures than the examples' own; without `training`, parameters and history are of the normal training."""
     weights: dict[str, Weight]
     """Role -> pretrained encoder."""
     chunk_scheme: str
@@ -138,12 +141,14 @@ class Result(BaseModel):
     """One entry per validation: step, epoch, mean losses, validation metrics, seconds."""
     parameters: int
     """Trained parameters."""
+    diagnostics: dict[str, dict[str, float]] = {}
+    """What the model says of itself on validation examples: "initial" and "trained", each name -> figure."""
     reader_notes: dict[str, int]
     """What the reader did on its own: dropped lines, blank pictures."""
     truncated: int
     """Test examples with units beyond the encoder's limit."""
     seconds: dict[str, float]
-    """Wall time per phase, in seconds."""
+    """Wall time per phase, in seconds; without training where that was another cell's."""
     peak_memory: int
     """Peak memory in bytes: of the process on CPU, of the allocator on GPU."""
     versions: dict[str, str]

@@ -34,6 +34,8 @@ from avebench.seeds import derive_seed
 
 REPORT_SECONDS = 0.1
 """Shortest time between two progress reports."""
+DIAGNOSED = 64
+"""Validation examples that the model's diagnostics are made on."""
 CHECKPOINT_SHARE = 0.05
 """Checkpoints between validations take at most this share of the time, however large the model is."""
 
@@ -61,7 +63,7 @@ class TrainingRecord:
     `seconds` are those of `encode`, `train`, `validate` and `checkpoint`, over all attempts of a resumed run as far as
     they were checkpointed. `examples_per_second` counts training alone. `peak_memory_bytes` is the largest resident
     set of the process so far on a CPU, the largest allocation on a GPU. `parameters` holds the number `trained` and
-    the `total`.
+    the `total`. `diagnostics` are the model's own, "initial" and "trained".
     """
 
     steps: int
@@ -74,6 +76,7 @@ class TrainingRecord:
     examples_per_second: float
     peak_memory_bytes: int
     parameters: dict[str, int]
+    diagnostics: dict[str, dict[str, float]]
 
 
 def rate_factor(config: TrainingConfig, step: int, total_steps: int) -> float:
@@ -273,6 +276,7 @@ class _Run:
         self.best_value = -math.inf
         self.since_best = 0
         self.stopped_early = False
+        self.initial: dict[str, float] = {}
         self.peak_memory = 0
         self.saved_at = self.reported_at = time.perf_counter()
         self.save_seconds = 0.0
@@ -423,6 +427,7 @@ class _Run:
             "best_step": self.best_step,
             "best_value": self.best_value if self.best_step is not None else None,
             "since_best": self.since_best,
+            "initial": self.initial,
             "seconds": self.seconds,
             "peak_memory": self._peak_memory(),
             "random": checkpoint.random_state(self.place),
@@ -439,6 +444,7 @@ class _Run:
         """Continue from the newest whole checkpoint of the same run, if there is one."""
         found = checkpoint.newest(self.folder, self.identity)
         if found is None:
+            self.initial = self._diagnostics()
             return
         state = found.state
         checkpoint.load_model_tensors(self.model, found.model)
@@ -446,6 +452,7 @@ class _Run:
         self.step, self.examples = state["step"], state["examples"]
         self.history, self.seconds, self.peak_memory = state["history"], state["seconds"], state["peak_memory"]
         self.best_step, self.since_best = state["best_step"], state["since_best"]
+        self.initial = state["initial"]
         self.best_value = -math.inf if state["best_value"] is None else state["best_value"]
         self.losses.restore(state["losses"])
         if self.accelerator.scaler is not None:
@@ -457,6 +464,16 @@ class _Run:
         if self.place.type == "cuda":
             return max(self.peak_memory, torch.cuda.max_memory_allocated(self.place))
         return max(self.peak_memory, resident_peak())
+
+    @torch.inference_mode()
+    def _diagnostics(self) -> dict[str, float]:
+        """Return the model's diagnostics on the first validation examples; no random number is drawn."""
+        was_training = self.model.training
+        self.model.eval()
+        chosen = self.valid[:DIAGNOSED]
+        found = self.model.diagnostics(move(self.model.collate(chosen), self.place)) if chosen else {}
+        self.model.train(was_training)
+        return found
 
     def finish(self) -> TrainingRecord:
         """Load the selected weights, remove the checkpoints and return the record."""
@@ -480,4 +497,5 @@ class _Run:
             examples_per_second=self.examples / max(self.seconds["train"], 1e-9),
             peak_memory_bytes=self._peak_memory(),
             parameters=sizes,
+            diagnostics={"initial": self.initial, "trained": self._diagnostics()} if self.initial else {},
         )

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import Timeout
 
 from avebench.cells import Cell
+from avebench.controls import with_control
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
 from avebench.errors import AvebenchError, DataError
@@ -137,6 +138,24 @@ def _read(cell: Cell) -> tuple[Dataset, Material]:
     return dataset, material
 
 
+def _shown(cell: Cell, material: Material) -> Material:
+    """Return the examples as the cell's control shows them to the system."""
+    control = cell.control
+    if control is None:
+        return material
+
+    def shown(examples: list[Example], *, trains: bool) -> list[Example]:
+        return with_control(examples, control) if examples and (control.training or not trains) else examples
+
+    return dataclasses.replace(
+        material,
+        train=shown(material.train, trains=True),
+        valid=shown(material.valid, trains=True),
+        left_out=shown(material.left_out, trains=False),
+        test=shown(material.test, trains=False),
+    )
+
+
 @dataclass(slots=True)
 class _Clock:
     """Wall time per phase."""
@@ -155,14 +174,20 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
     cell, clock, started = job.cell, _Clock(), time.time()
     with clock.phase("read"):
         dataset, material = _read(cell)
+        shown = _shown(cell, material)
     write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
-    trained = _train(job, dataset, material, folder, tell, clock)
+    if cell.training_key == cell.key:
+        trained = _train(job, dataset, shown, folder, tell, clock)
+    else:
+        store = Store(job.out)
+        with _held(store, cell.training_key, tell):
+            trained = _train(job, dataset, shown, store.folder(cell.training_key), tell, clock)
     with clock.phase("predict"):
-        predictions, truncated = trained.predict(material.test)
+        predictions, truncated = trained.predict(shown.test)
     extended = None
-    if material.left_out:
+    if shown.left_out:
         with clock.phase("predict_extended"):
-            extended, _ = trained.predict(material.left_out)
+            extended, _ = trained.predict(shown.left_out)
         write_predictions(folder / EXTENDED, extended)
     write_predictions(folder / TEST, predictions)
     with clock.phase("score"):
@@ -190,6 +215,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         repetition=cell.repetition,
         seed=_seed(cell),
         config=dict(cell.config),
+        control=cell.control,
         weights={role: Weight(**weight) for role, weight in cell.weights.items()},
         chunk_scheme=cell.config["chunk_scheme"],
         scorer_version=SCORER_VERSION,
@@ -202,9 +228,10 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         best_step=record["best_step"],
         history=record["history"],
         parameters=record["parameters"]["trained"],
+        diagnostics=record["diagnostics"],
         reader_notes=dict(dataset.notes),
         truncated=truncated,
-        seconds={**record["seconds"], **clock.seconds},
+        seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),
         versions=versions(),
         hardware=hardware(trained.device),
@@ -228,6 +255,7 @@ CLOSED_FORM: Mapping[str, Any] = {
     "seconds": {},
     "peak_memory_bytes": 0,
     "parameters": {"trained": 0},
+    "diagnostics": {},
 }
 """What a training record holds for a system that the loop does not train."""
 

@@ -548,6 +548,17 @@ class Model(NeuralModel):
         ]
         return {"units": units, "weights": weights[: len(units)].float().cpu()}
 
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """Return how far what was added to the text can matter.
+
+        V-IRC: `visual_gamma`, the mean absolute scale of the patches. TEM: the size of E_m over that of E at the text's
+        positions, `related_to_embeddings`, and of its part from the picture alone, `picture_to_embeddings` (sizes are
+        root mean squares).
+        """
+        patches = None if self.pictures is None else self.pictures(batch)
+        found: dict[str, float] = self.stream.diagnostics(self.text_encoder, batch, patches)
+        return found
+
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the pretrained encoders, TEM (`tem`) and the other new layers apart.
 

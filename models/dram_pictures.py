@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from avebench.examples import Example
+from avebench.examples import ZERO_PICTURE, Example
 from avebench.features import CachedPatches, CachedPictures, PrecomputedFeatures
 from avebench.nn.image_encoder import BatchNorm, ImageEncoder, Layout, Normalisation
 from avebench.nn.neural import Batch
@@ -51,9 +51,10 @@ class Pictures(nn.Module):
             self._outside = (encoder,)  # In a tuple it is no sub-module.
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        """Return `pixels` or `patches`, and `present` (B,), of the examples' pictures."""
+        """Return `pixels` and `zeroed` (B,), or `patches`; and `present` (B,), of the examples' pictures."""
         if self.encoder is not None and self._pixels is not None:
-            return dict(self.encoder.collate([self._pixels[example] for example in examples]))
+            zeroed = torch.tensor([example.picture == ZERO_PICTURE for example in examples])
+            return {**self.encoder.collate([self._pixels[example] for example in examples]), "zeroed": zeroed}
         if isinstance(self._ready, PrecomputedFeatures):
             present = torch.ones(len(examples), dtype=torch.bool)
         else:
@@ -71,5 +72,5 @@ class Pictures(nn.Module):
         if self.encoder is None:
             patches: Tensor = batch["patches"]
             return patches
-        found: Tensor = self.encoder(batch["pixels"], batch["present"])
+        found: Tensor = self.encoder(batch["pixels"], batch["present"], batch["zeroed"])
         return found

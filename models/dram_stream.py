@@ -68,12 +68,41 @@ class TextStream(nn.Module):
         embeddings = text.embed(batch["ids"])  # (B, S, H)
         attention = None
         if self.tem is not None:
-            source = text.model.embeddings.word_embeddings(batch["ids"]) if self.raw_words else embeddings
-            nothing = source.new_zeros(len(source), 0, 0) if G is None else G
-            related, attention = self.tem(source, nothing, batch["mask"] if self.masked else None)
+            related, attention = self._related(self.tem, text, embeddings, batch, G)
             embeddings = embeddings + related
         read = _read(text.layers(embeddings, mask), embeddings, embeddings.size(1))
         return read._replace(patches=None, attention=attention if attend else None)
+
+    def _related(
+        self,
+        tem: TextRelatedEmbeddings,
+        text: TextEncoder,
+        embeddings: Tensor,
+        batch: Batch,
+        G: Tensor | None,  # noqa: N803
+    ) -> tuple[Tensor, Tensor]:
+        """Return E_m (B, S, H) and A_v (B, S, P)."""
+        source = text.model.embeddings.word_embeddings(batch["ids"]) if self.raw_words else embeddings
+        patches = source.new_zeros(len(source), 0, 0) if G is None else G
+        found: tuple[Tensor, Tensor] = tem(source, patches, batch["mask"] if self.masked else None)
+        return found
+
+    def diagnostics(self, text: TextEncoder, batch: Batch, G: Tensor | None) -> dict[str, float]:  # noqa: N803
+        """Return the size of E_m, and of the picture's part of it, over that of E; nothing without TEM."""
+        if self.tem is None:
+            return {}
+        embeddings, mask = text.embed(batch["ids"]), batch["mask"].bool()
+
+        def related(patches: Tensor | None) -> Tensor:
+            assert self.tem is not None
+            return self._related(self.tem, text, embeddings, batch, patches)[0]
+
+        size = embeddings[mask].norm()
+        figures = {"related_to_embeddings": float(related(G)[mask].norm() / size)}
+        if G is not None:
+            picture = related(G) - related(torch.zeros_like(G))
+            figures["picture_to_embeddings"] = float(picture[mask].norm() / size)
+        return figures
 
 
 class JointStream(nn.Module):
@@ -129,6 +158,10 @@ class JointStream(nn.Module):
         if not attend:
             return read
         return read._replace(attention=_first_attention(text, embeddings, mask)[:, :width, width:])
+
+    def diagnostics(self, text: TextEncoder, batch: Batch, G: Tensor | None) -> dict[str, float]:  # noqa: N803
+        """Return the mean absolute scale of LayerNorm_o: at 0 the patches differ by nothing that can be seen."""
+        return {"visual_gamma": float(self.joint.norm.weight.detach().abs().mean())}
 
 
 def _first_attention(text: TextEncoder, states: Tensor, mask: Tensor) -> Tensor:

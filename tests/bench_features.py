@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.models import resnet18
 
 from avebench.examples import Example, Picture
-from avebench.features import cached_patches
+from avebench.features import CachedPatches
 from avebench.nn.image_encoder import ImageEncoder
 
 PICTURES, SIDE, BATCH, PAIRS, GOAL = 96, 224, 16, 3, 10
@@ -54,7 +54,8 @@ def main() -> None:
         encoder = ImageEncoder(str(weights), size=SIDE, tuned=False)
         examples = photos(Path(name))
         started = time.perf_counter()
-        features = cached_patches(encoder, examples)
+        features = CachedPatches(encoder)
+        features.stack(examples)
         building = time.perf_counter() - started
 
         def encode(batch: Sequence[Example]) -> Tensor:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 import torchcrf
+from torchvision.models import resnet152
+from transformers import BertConfig, BertModel
 
 from avebench.examples import AttributeSchema, Example, Span
 from avebench.models.dram import Config, Model
@@ -80,3 +82,27 @@ def test_two_learning_rates_reach_the_encoder_and_the_new_layers(tiny_bert: Path
     new = lstm + hidden * tags + tags + tags * tags + 2 * tags
     assert sum(parameter.numel() for parameter in groups["default"]) == new
     assert Config.presets["lr-b"]["training"]["learning_rates"]["text_encoder"] == 5e-5
+
+
+def test_total_of_the_released_mepave_model(tmp_path: Path) -> None:
+    """90,437,111 values, as the size of the released checkpoint says: with BERT's pooler and BatchNorm's statistics."""
+    shape = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 2048}
+    BertModel(BertConfig(vocab_size=21_128, **shape)).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]))
+    torch.save(resnet152().state_dict(), tmp_path / "resnet152.pth")
+    options = {
+        **{name: value for name, value in Config.presets["released"].items() if name != "training"},
+        "continuation_tag": False,  # X is MAE's.
+        "fusion": "tem",
+        "arm": "prototype",
+        "text_encoder": str(tmp_path),
+        "image_encoder": str(tmp_path / "resnet152.pth"),
+        "image_size": 32,
+    }
+    schema = AttributeSchema(tuple(f"a{number}" for number in range(26)), "character")
+    released = Model(Config.model_validate(options), schema, {"train_examples": 70, "mean_range": 2.0, "width": 48})
+    buffers = released.named_buffers()
+    statistics = sum(len(buffer) for name, buffer in buffers if name.endswith(("running_mean", "running_var")))
+    pooler = 512 * 512 + 512  # Ours has none: nothing reads it.
+    assert statistics == 151_424
+    assert sum(parameter.numel() for parameter in released.parameters()) + pooler + statistics == 90_437_111

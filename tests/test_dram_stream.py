@@ -41,8 +41,7 @@ def build(tiny_bert: Path, tiny_resnet: Path) -> Any:
     def make(schema: AttributeSchema = SCHEMA, **options: Any) -> Model:
         torch.manual_seed(0)
         given = {"text_encoder": str(tiny_bert), "image_encoder": str(tiny_resnet), "image_size": 8, **options}
-        with torch.enable_grad():  # Which parameters of a tuned encoder act on patches is read off a gradient.
-            return Model(Config.model_validate(given), schema, VOCABULARY).eval()
+        return Model(Config.model_validate(given), schema, VOCABULARY).eval()
 
     return make
 
@@ -213,3 +212,21 @@ def test_options_that_do_not_fit_together_are_refused() -> None:
         Config(continuation_tag=True)
     with pytest.raises(ValidationError, match="self_attention_layer needs fusion 'concatenate'"):
         Config(self_attention_layer=True, fusion="tem")
+
+
+def test_diagnostics_are_sizes_of_what_was_added(build: Any) -> None:
+    tagger = build(fusion="tem", image_tuned=False)
+    batch = tagger.collate([tagger.encode(example) for example in EXAMPLES[:1]])
+    with torch.no_grad():
+        embeddings = tagger.text_encoder.embed(batch["ids"])
+        patches = tagger.pictures(batch)
+        tem = tagger.stream.tem
+        whole, weights = tem(embeddings, patches, batch["mask"])
+        picture = (weights @ (patches @ tem.v_v)) @ tem.out.weight.T
+        found = tagger.diagnostics(batch)
+    assert found["related_to_embeddings"] == pytest.approx(float(whole.norm() / embeddings.norm()), rel=1e-4)
+    assert found["picture_to_embeddings"] == pytest.approx(float(picture.norm() / embeddings.norm()), rel=1e-4)
+    joint = build(fusion="concatenate", visual_gamma=0.5)
+    assert joint.diagnostics(joint.collate([joint.encode(EXAMPLES[0])])) == {"visual_gamma": 0.5}
+    plain = build(fusion="none")
+    assert plain.diagnostics(plain.collate([plain.encode(EXAMPLES[0])])) == {}

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
 from avebench.errors import AvebenchError, DataError
-from avebench.examples import Example, Picture
-from avebench.features import CachedPatches, CachedPictures, PrecomputedFeatures, cached_patches, cached_pictures
+from avebench.examples import ZERO_PICTURE, Example, Picture
+from avebench.features import BATCH, CachedPatches, CachedPictures, PrecomputedFeatures
 from avebench.nn.image_encoder import ImageEncoder, pixels_of
 from avebench.rowstore import ENTRY, RowStore, make_room
 
@@ -84,6 +84,21 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Count:
     return count
 
 
+def cached_patches(encoder: ImageEncoder, examples: Sequence[Example], batch_size: int = BATCH) -> CachedPatches:
+    """Return the features of an encoder with those of the examples computed."""
+    features = CachedPatches(encoder, batch_size)
+    features.stack(examples)
+    return features
+
+
+def cached_pictures(size: int, examples: Sequence[Example]) -> CachedPictures:
+    """Return decoded pictures with those of the examples done."""
+    pictures = CachedPictures(size)
+    for example in examples:
+        pictures[example]
+    return pictures
+
+
 def direct(encoder: ImageEncoder, example: Example) -> torch.Tensor:
     return encoder(**encoder.collate([encoder.encode(example)]))[0]
 
@@ -97,6 +112,19 @@ def test_rows_equal_the_encoder_to_half_precision(encoder: ImageEncoder) -> None
         assert features[example].dtype == torch.float16 and torch.equal(features[example].float(), row)
         torch.testing.assert_close(row, direct(encoder, example), rtol=2**-10, atol=1e-5)
     assert not features[BLANK].any() and batch[:5].abs().sum((1, 2)).all()
+
+
+def test_zero_picture_is_an_input_of_zeros(encoder: ImageEncoder) -> None:
+    examples = [drawn(0), Example("z", "", (), picture=ZERO_PICTURE), drawn(1)]
+    found = CachedPatches(encoder).stack(examples)
+    with torch.no_grad():
+        expected = encoder.grid(torch.zeros(1, 3, encoder.size, encoder.size)).flatten(2).transpose(1, 2)
+        pixels = torch.full((2, 3, encoder.size, encoder.size), 77, dtype=torch.uint8)
+        tuned = encoder(pixels, zeroed=torch.tensor([True, False]))
+    torch.testing.assert_close(found[1:2], expected, rtol=2**-10, atol=1e-5)
+    torch.testing.assert_close(tuned[:1], expected)
+    torch.testing.assert_close(tuned[1:], encoder(pixels[1:]))
+    torch.testing.assert_close(found[0], direct(encoder, examples[0]), rtol=2**-10, atol=1e-5)
 
 
 def test_a_second_process_computes_nothing(encoder: ImageEncoder, encoded: Count, tmp_path: Path) -> None:
@@ -113,8 +141,8 @@ def test_what_another_process_stored_meanwhile_is_not_computed(encoder: ImageEnc
     expected = one.stack([drawn(1), drawn(2)])
     encoded()
     assert torch.equal(other.stack([drawn(1), drawn(2)]), expected) and encoded() == 0
-    other.prepare([drawn(1), drawn(3)])
-    one.prepare([drawn(2), drawn(3)])
+    other.stack([drawn(1), drawn(3)])
+    one.stack([drawn(2), drawn(3)])
     assert encoded() == 1
 
 
@@ -366,8 +394,7 @@ def test_a_store_larger_than_the_limit_stops_growing(
     kept = sized("a", 50)
     monkeypatch.setenv("AVEBENCH_CACHE_GB", "0.0000003")
     examples = [drawn(number) for number in range(12)]
-    features = cached_patches(encoder, examples, batch_size=2)
-    assert encoded() == 2, "preparing goes on although nothing can be kept"
+    features = CachedPatches(encoder, batch_size=2)
     for _ in range(2):
         batch = features.stack(examples)
         assert encoded() == 12

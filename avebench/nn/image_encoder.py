@@ -117,6 +117,7 @@ class ImageEncoder(nn.Module):
         try:
             with torch.enable_grad():
                 grid = self.model(self.normalise(blank))
+                total = grid.sum()
         except (ValueError, RuntimeError, AttributeError, TypeError, IndexError) as error:
             raise AvebenchError(
                 f"No patches of pictures of {self.size} x {self.size} come from {self.place}: {first_line(error)} "
@@ -124,7 +125,7 @@ class ImageEncoder(nn.Module):
             ) from None
         if self.tuned:
             parameters = list(self.model.parameters())
-            gradients = torch.autograd.grad(grid.sum(), parameters, allow_unused=True)
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.requires_grad_(gradient is not None)
         return grid.shape[1], grid.shape[2] * grid.shape[3]
@@ -166,18 +167,21 @@ class ImageEncoder(nn.Module):
             grid: Tensor = self.model(inputs)
             return grid
 
-    def forward(self, pixels: Tensor, present: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, present: Tensor | None = None, zeroed: Tensor | None = None) -> Tensor:
         """Return the patches (B, P, C) of pictures (B, 3, size, size), in bytes or in [0, 1].
 
         The patches of rows that are not `present` (B,) are zero, so that a product of them vanishes; such rows do not
-        count for the batch statistics either.
+        count for the batch statistics either. The input of `zeroed` rows (B,) is zero after normalisation.
         """
+        inputs = self.normalise(pixels)
+        if zeroed is not None:
+            inputs = inputs.masked_fill(zeroed.view(-1, 1, 1, 1), 0.0)
         if present is None or bool(present.all()):
-            return patches_of(self.grid(self.normalise(pixels)), self.layout)
+            return patches_of(self.grid(inputs), self.layout)
         patches = torch.zeros(len(pixels), self.patches, self.channels, device=pixels.device)
         if not present.any():
             return patches
-        found = patches_of(self.grid(self.normalise(pixels[present])), self.layout)
+        found = patches_of(self.grid(inputs[present]), self.layout)
         return patches.to(found.dtype).masked_scatter(present.view(-1, 1, 1), found)
 
 

@@ -53,6 +53,13 @@ class NeuralModel(nn.Module, Model):
         """Return the trainable parameters by group name (`text_encoder`, `image_encoder`, `default`)."""
         return {"default": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
+    def diagnostics(self, batch: Batch) -> dict[str, float]:
+        """Return figures of the model's inside that are worth a look, on a batch of validation examples.
+
+        Called in evaluation mode without gradients before and after training; both are stored with the result.
+        """
+        return {}
+
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """Return one prediction per example, in order, in batches of similar length."""
         return self.predict_encoded([self.encode(example) for example in examples])
