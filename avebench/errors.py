@@ -17,6 +17,10 @@ class DataError(AvebenchError):
     """A fault of the data: every row of a table would meet it, so the whole run stops."""
 
 
+class UnusableError(AvebenchError):
+    """What one row was given, an encoder for instance, cannot be used: the row fails, others go on; exit code 2."""
+
+
 def near_matches(name: str, known: Iterable[str]) -> str:
     """Return a sentence that names the entries of `known` nearest to `name`, or lists them all when none is near."""
     choices = sorted(known)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avebench.cells import Cell, cell_name, sha256
 from avebench.experiment import experiment_names
@@ -19,6 +19,9 @@ from avebench.render import Table, emit, render
 from avebench.results import Result, Store
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
 from avebench.tracking import RunRecord, log, tracking_uri
+
+if TYPE_CHECKING:
+    from avebench.runner import Failure
 
 
 def run_experiments(
@@ -55,14 +58,14 @@ def run_experiments(
         emit(table, format)
         if slices:
             emit(slice_table(plan, results), format)
-        for cell in plan.cells():
-            if cell.key in failures:
-                print(f"{cell_name(cell)} failed: {failures[cell.key]}", file=sys.stderr)
+        for failure in dict.fromkeys(failures.values()):
+            names = [cell_name(cell) for cell in plan.cells() if failures.get(cell.key) == failure]
+            print(f"{', '.join(names)} failed: {failure.message}", file=sys.stderr)
         if record:
             record_results(plan, store, results, table)
         if track:
             _track(plan, store, results, table)
-        code = max(code, 1 if failures else 0)
+        code = max([code, *(2 if failure.unusable else 1 for failure in failures.values())])
     return code
 
 
@@ -81,8 +84,8 @@ def _forget(cells: Sequence[Cell], store: Store) -> None:
 
 def _run_missing(
     cells: Sequence[Cell], experiment: str, store: Store, device: str, jobs: int | None, debug: bool
-) -> dict[str, str]:
-    """Train and score the cells without a result; return key -> message of the failed ones."""
+) -> dict[str, Failure]:
+    """Train and score the cells without a result; return the failures by key."""
     pending = [cell for cell in cells if not store.finished(cell.key)]
     if not pending:
         return {}

@@ -17,7 +17,15 @@ from avebench.registry import plugin_files
 from avebench.results import Store
 from avebench.worker import Job, work
 
-EventKind = Literal["started", "waiting", "progress", "finished", "failed", "refused"]
+EventKind = Literal["started", "waiting", "progress", "finished", "failed", "unusable", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a cell has no result. `unusable` says that the fault lies in what its row was given."""
+
+    message: str
+    unusable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,8 @@ def run_cells(
     device: str,
     debug: bool,
     show: Callable[[Event], None],
-) -> dict[str, str]:
-    """Run the cells that are not finished, `jobs` at a time; return key -> message of those that failed.
+) -> dict[str, Failure]:
+    """Run the cells that are not finished, `jobs` at a time; return the failures by key.
 
     DataError, after the running cells were stopped, if the data is broken: no row could be scored.
 
@@ -57,7 +65,7 @@ def run_cells(
     store = Store(out)
     waiting = [cell for cell in cells if not store.finished(cell.key)]
     running: list[_Running] = []
-    failures: dict[str, str] = {}
+    failures: dict[str, Failure] = {}
     # Set before the children start: torch reads these when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -81,7 +89,7 @@ def run_cells(
     return failures
 
 
-def _collect(running: list[_Running], failures: dict[str, str], show: Callable[[Event], None]) -> None:
+def _collect(running: list[_Running], failures: dict[str, Failure], show: Callable[[Event], None]) -> None:
     """Wait for messages of the running cells, show them, and take those that ended off the list."""
     ready = wait([one.connection for one in running], timeout=1.0)
     for one in list(running):
@@ -95,11 +103,11 @@ def _collect(running: list[_Running], failures: dict[str, str], show: Callable[[
             outcome = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
             if outcome[0] == "refused":
                 raise DataError(outcome[1]) from None
-            if outcome[0] == "failed":
-                failures[one.cell.key] = outcome[1]
+            if outcome[0] in {"failed", "unusable"}:
+                failures[one.cell.key] = Failure(outcome[1], outcome[0] == "unusable")
             show(Event(one.cell, *outcome))
             continue
-        if kind in {"finished", "failed", "refused"}:
+        if kind in {"finished", "failed", "unusable", "refused"}:
             one.outcome = (kind, detail)
         else:
             show(Event(one.cell, kind, detail))

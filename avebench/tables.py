@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from avebench.errors import AvebenchError
-from avebench.experiment import Published, Row, published_rows
+from avebench.experiment import Published, published_rows
 from avebench.metrics import Counts, invariant_faults
-from avebench.plan import Plan
+from avebench.plan import Plan, PlannedRow
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 from avebench.results import Result, SliceCounts
 
@@ -35,9 +35,7 @@ def summary(values: Sequence[float]) -> Measured:
     return Measured(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def result_table(
-    plan: Plan, results: Mapping[str, Result], failures: Mapping[str, str], notes: Sequence[str] = ()
-) -> Table:
+def result_table(plan: Plan, results: Mapping[str, Result], failed: Container[str], notes: Sequence[str] = ()) -> Table:
     """Return the table of a plan: published and measured figures apart, reference rows below those of the paper."""
     experiment = plan.experiment
     rows = {planned.row.label: planned for planned in plan.rows}
@@ -48,10 +46,9 @@ def result_table(
     lines: dict[bool, list[TableRow]] = {False: [], True: []}
     for label, planned in rows.items():
         found = [results[cell.key] for cell in planned.cells if cell.key in results]
-        failed = [failures[cell.key] for cell in planned.cells if cell.key in failures]
         figures = published[label].figures if label in published else {}
         cells: list[Cell] = [figures.get(metric) for metric in shown]
-        cells += _measured(planned.row, found, failed, experiment.metrics)
+        cells += _measured(planned, found, failed, experiment.metrics)
         lines[planned.row.reference].append(TableRow(label, cells, planned.row.marks, planned.row.protocol))
     sections = [Section(lines[False])]
     if lines[True]:
@@ -67,10 +64,13 @@ def result_table(
     )
 
 
-def _measured(row: Row, found: Sequence[Result], failed: Sequence[str], metrics: Sequence[str]) -> list[Cell]:
+def _measured(
+    planned: PlannedRow, found: Sequence[Result], failed: Container[str], metrics: Sequence[str]
+) -> list[Cell]:
     """Return the measured cells of a row; without any result, what stands in their way."""
     if not found:
-        text = NOT_BUILT if row.planned else "failed" if failed else "not run"
+        stopped = any(cell.key in failed for cell in planned.cells)
+        text = NOT_BUILT if planned.row.planned else "failed" if stopped else "not run"
         return [text if place == 0 else None for place in range(len(metrics))]
     cells: list[Cell] = []
     for metric in metrics:

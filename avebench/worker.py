@@ -21,7 +21,7 @@ from avebench.cells import Cell
 from avebench.controls import with_control
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
-from avebench.errors import AvebenchError, DataError
+from avebench.errors import AvebenchError, DataError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example, Prediction
 from avebench.metrics import SCORER_VERSION
@@ -63,6 +63,8 @@ def work(job: Job, connection: Connection, parent: int) -> None:
         connection.send(("finished", None))
     except DataError as error:
         connection.send(("refused", str(error)))
+    except UnusableError as error:
+        connection.send(("unusable", str(error)))
     except AvebenchError as error:
         connection.send(("failed", str(error)))
     except Exception as error:
@@ -297,7 +299,10 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     device = job.device if job.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     with clock.phase("build"):
         torch.manual_seed(_seed(job.cell))
-        model = module.Model(config, schema, vocabulary)
+        try:
+            model = module.Model(config, schema, vocabulary)
+        except AvebenchError as error:
+            raise UnusableError(str(error)) from None
     done, weights = folder / "training.json", folder / "weights.safetensors"
     if done.is_file():
         checkpoint.load_model_tensors(model, load_file(weights))

@@ -1,11 +1,15 @@
 """Bad input as a user meets it: one clear message with file, line and field, exit code 2, nothing half-written."""
 
 import json
+import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commandline import avebench
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 EXPERIMENT = """
 title = "Floor"
@@ -153,3 +157,56 @@ def test_a_folder_as_tracking_uri(tmp_path: Path) -> None:
     _jsonl(tmp_path)
     done = avebench(tmp_path, "run", "mine.toml", "--data", "data", variables={"MLFLOW_TRACKING_URI": "mlruns"})
     assert done.returncode == 2 and "'mlruns'" in done.stderr and not (tmp_path / "runs").exists()
+
+
+def _nothing(_: Path) -> None:
+    """Leave the folder without a single file."""
+
+
+def _no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def _wrong_shapes(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = min(name for name, tensor in tensors.items() if tensor.dim() > 1)
+    save_file({**tensors, name: tensors[name][:1].contiguous()}, folder / "model.safetensors")
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with (folder / "pytorch_model.bin").open("wb") as stream:
+        pickle.dump({"weight": Path("anything")}, stream)
+
+
+@pytest.mark.parametrize("role", ["text", "image"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_nothing, "neither a folder here nor in the local Hugging Face cache"),
+        (_no_config, "has no config.json"),
+        (_wrong_shapes, "shape"),
+        (_pickled, "never loaded"),
+    ],
+)
+def test_an_encoder_that_cannot_be_used(
+    damage: Callable[[Path], None], message: str, role: str, tmp_path: Path, tiny_bert: Path, tiny_resnet: Path
+) -> None:
+    _jsonl(tmp_path)
+    options = '[[rows]]\nlabel = "DRAM"\nmodel = "dram"\noptions = { fusion = "tem", image_size = 8 }\n'
+    budget = "[defaults.options.training]\nsteps = 2\n"
+    (tmp_path / "mine.toml").write_text(EXPERIMENT + options + budget)
+    encoders = {"text": tiny_bert, "image": tiny_resnet}
+    if damage is not _nothing:
+        encoders[role] = shutil.copytree(encoders[role], tmp_path / "encoder")
+        damage(encoders[role])
+    names = {name: str(folder) for name, folder in encoders.items()}
+    if damage is _nothing:
+        names[role] = "no/such-model"
+    given = [part for name, place in names.items() for part in (f"--{name}-encoder", place)]
+    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow", *given)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and names[role] in done.stderr and "Traceback" not in done.stderr
+    stored = [json.loads(path.read_text())["row"] for path in tmp_path.glob("runs/cells/*/result.json")]
+    # What can be seen without loading weights stops the run; otherwise the row fails alone.
+    assert stored == ([] if damage in (_nothing, _no_config) else ["dictionary"])

@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from avebench.evaluation import validation_metrics
 from avebench.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
 from avebench.model import Model
 from avebench.nn.neural import NeuralModel, move
 from avebench.registry import plugin, plugins
 from avebench.tagging import word_units
+from avebench.training import train as fit
 
 SCHEMA = AttributeSchema(("color", "kind", "length"))
 TRAINING = {"batch_size": 4, "steps": 1, "epochs": None, "learning_rates": {"default": 1e-2}}
@@ -150,6 +152,49 @@ def test_reloaded_weights_give_equal_predictions(build: Any, tmp_path: Path) -> 
         assert isinstance(fresh, NeuralModel)
         fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     assert fresh.predict(EXAMPLES) == model.predict(EXAMPLES)
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+def test_a_killed_training_continues_to_the_same_bits(build: Any, tmp_path: Path) -> None:
+    def run(folder: Path, killed_at: int | None) -> Model:
+        model = build()
+        config = model.config.training.model_copy(update={"steps": 6, "epochs": None, "validate_every": 2})
+        validations = []
+
+        def score(predictions: list[Prediction]) -> dict[str, float]:
+            validations.append(predictions)
+            if len(validations) == killed_at:
+                raise KilledError
+            return validation_metrics(EXAMPLES, predictions)
+
+        fit(model, EXAMPLES, EXAMPLES, config=config, repetition=0, folder=folder, score=score)
+        return model
+
+    if not isinstance(build(), NeuralModel):
+        pytest.skip("the loop does not train it")
+    whole = run(tmp_path / "whole", None)
+    with pytest.raises(KilledError):
+        run(tmp_path / "killed", 3)
+    resumed = run(tmp_path / "killed", None)
+    for (name, one), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_half_precision_computes_the_same_losses_roughly(build: Any) -> None:
+    model = build()
+    if isinstance(model, NeuralModel):
+        train(model, 20)
+        model.eval()
+        batch = model.collate([model.encode(example) for example in EXAMPLES])
+        expected = model(batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = model(batch)
+        sum(found.values()).backward()
+        for name, loss in found.items():
+            assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected[name].item(), rel=0.1, abs=0.1)
 
 
 def assert_close(found: list[Prediction], expected: list[Prediction]) -> None:
