@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
@@ -69,14 +70,14 @@ def run_cells(
     # Set before the children start: torch reads these when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    context = multiprocessing.get_context("spawn")
+    context = _context(waiting)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 cell = waiting.pop(0)
                 receiver, sender = context.Pipe(duplex=False)
                 job = Job(cell, experiment, out, device, plugin_files(), debug)
-                process = context.Process(target=work, args=(job, sender, os.getpid()), name=cell.row)
+                process = context.Process(target=work, args=(job, sender), name=cell.row)
                 process.start()
                 sender.close()
                 running.append(_Running(cell, process, receiver))
@@ -87,6 +88,20 @@ def run_cells(
             one.process.kill()
         raise
     return failures
+
+
+def _context(cells: Sequence[Cell]) -> BaseContext:
+    """Return how processes are started: forked from a server that has imported once what the cells need.
+
+    Importing torch takes longer than testing a small model. Nothing runs in the server, and no GPU is touched there.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    trains = any("training" in cell.config for cell in cells)
+    heavy = ["avebench.training", "avebench.nn.text_encoder"] if trains else []
+    context.set_forkserver_preload(["avebench.worker", *heavy])
+    return context
 
 
 def _collect(running: list[_Running], failures: dict[str, Failure], show: Callable[[Event], None]) -> None:

@@ -53,9 +53,9 @@ class Job:
     debug: bool
 
 
-def work(job: Job, connection: Connection, parent: int) -> None:
+def work(job: Job, connection: Connection) -> None:
     """Run one cell and tell the parent how it went; the entry point of a worker process."""
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     try:
         for path in job.plugin_files:
             add_plugin_file(path)
@@ -77,7 +77,10 @@ def work(job: Job, connection: Connection, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent is gone, so that a killed run leaves nothing behind that still trains."""
+    """End this process when its parent is gone, so that a killed run leaves nothing behind that still trains.
+
+    The parent may be the server of the processes, which ends with the run.
+    """
     while os.getppid() == parent:
         time.sleep(0.3)
     os._exit(1)

@@ -79,7 +79,7 @@ def test_unknown_experiment() -> None:
 
 def test_profile_steps_follow_the_train_fraction() -> None:
     assert experiments.profile_options("quick", 0.1)["training"]["steps"] == 600
-    assert experiments.profile_options("quick", 0.11)["training"]["steps"] == 800
+    assert experiments.profile_options("quick", 0.11)["training"]["steps"] == 700
     assert experiments.profile_options("paper", 1.0) == {}
     with pytest.raises(AvebenchError, match="quick"):
         experiments.profile_options("quik", 1.0)

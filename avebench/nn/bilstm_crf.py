@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from avebench.nn.crf import CRF, Reduction
+from avebench.nn.ragged import prefix_mask, run_lstm
 
 
 class BiLSTMCRF(nn.Module):
@@ -29,14 +28,9 @@ class BiLSTMCRF(nn.Module):
 
     def emissions(self, states: Tensor, lengths: Sequence[int]) -> Tensor:
         """Return the tag scores (B, S, T) of unit states (B, S, D); rows are meaningful up to their `lengths`."""
-        width = states.size(1)
         if not states.numel():
-            return states.new_zeros(len(states), width, self.crf.num_tags)
-        # An LSTM refuses empty rows: they run over one padding position, whose scores the CRF never sees.
-        packed = pack_padded_sequence(
-            states, torch.tensor(lengths).clamp(min=1), batch_first=True, enforce_sorted=False
-        )
-        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=width)  # (B, S, D)
+            return states.new_zeros(*states.shape[:2], self.crf.num_tags)
+        hidden = run_lstm(self.lstm, states, lengths)  # (B, S, D)
         scores: Tensor = self.linear(self.dropout(hidden))  # (B, S, T)
         return scores
 
@@ -60,8 +54,3 @@ class BiLSTMCRF(nn.Module):
         """Return the best tags of every row, as many as its length, or as are `scored`."""
         mask = prefix_mask(lengths if scored is None else scored, states.size(1), states.device)
         return self.crf.decode(self.emissions(states, lengths), mask)
-
-
-def prefix_mask(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
-    """Return the mask (B, width) that is true at the first `lengths[b]` positions of row b."""
-    return torch.arange(width, device=device) < torch.tensor(lengths, dtype=torch.long, device=device).unsqueeze(1)
