@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +90,7 @@ def run_cells(
     return failures
 
 
-def _context(cells: Sequence[Cell]) -> BaseContext:
+def _context(cells: Sequence[Cell]) -> ForkServerContext | SpawnContext:
     """Return how processes are started: forked from a server that has imported once what the cells need.
 
     Importing torch takes longer than testing a small model. Nothing runs in the server, and no GPU is touched there.

@@ -25,7 +25,7 @@ def run_lstm(lstm: nn.LSTM, states: Tensor, lengths: Sequence[int]) -> Tensor:
     # A packed batch runs step by step on a CPU; a padded one is a single fused call, 2 to 4 times as fast. Forwards,
     # padding comes last and changes nothing; backwards, each row is turned around within its own length.
     with torch.autocast("cpu", enabled=False):
-        states = states.to(lstm.weight_hh_l0.dtype)
+        states = states.to(lstm.all_weights[0][0].dtype)
         mask = prefix_mask(lengths, states.size(1), states.device)
         outputs = _direction(lstm, 0, states)
         if lstm.bidirectional:
@@ -42,7 +42,7 @@ def _direction(lstm: nn.LSTM, number: int, states: Tensor) -> Tensor:
     """Return the outputs (B, S, H) of one direction's weights, run forwards over `states` (B, S, D)."""
     start = states.new_zeros(1, len(states), lstm.hidden_size)
     outputs: Tensor = torch.lstm(
-        states, (start, start), lstm.all_weights[number], lstm.bias, 1, 0.0, lstm.training, False, True
+        states, (start, start), tuple(lstm.all_weights[number]), lstm.bias, 1, 0.0, lstm.training, False, True
     )[0]
     return outputs
 
