@@ -171,13 +171,23 @@ def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
 
 
 def _gold_line(example: Example, pictures: Path | None) -> dict[str, Any]:
-    """Return an example in the gold format; what a reader would fill in by itself is left out."""
+    """Return an example in the gold format; what a reader would fill in by itself is left out.
+
+    AvebenchError for a span without an attribute, which the format does not have.
+    """
+    if any(not span.attribute for span in example.spans):
+        raise AvebenchError(
+            f"The example '{example.id}' has a tag that training does not have, mapped as the slot-filling protocol "
+            "does. Gold JSONL cannot hold it: give --option unseen=keep."
+        )
     line: dict[str, Any] = {"id": example.id, "text": example.text}
     if example.tokens != word_units(example.text):
         line["tokens"] = [list(token) for token in example.tokens]
     line["spans"] = [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans]
     if example.pairs != pairs_from_spans(example.text, example.spans):
         line["pairs"] = {attribute: sorted(values) for attribute, values in example.pairs.items()}
+    if example.absent:
+        line["absent"] = sorted(example.absent)
     if example.product_id not in ("", example.id):
         line["product_id"] = example.product_id
     if example.category is not None:

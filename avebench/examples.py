@@ -71,7 +71,9 @@ class Example:
     """One product sentence with its gold annotation.
 
     `tokens` are the character ranges of the units that a tagger labels (characters for Chinese, words for English).
-    `pairs` maps an annotated attribute to its set of value strings. `picture` is None where the product has none.
+    `pairs` maps an annotated attribute to its set of value strings; the intent of an utterance stands there too, under
+    `avebench.metrics.INTENT`. `absent` are the attributes that the product is known not to have; any other attribute
+    without a pair is unknown. `picture` is None where the product has none.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Example:
     product_id: str = ""
     picture: Picture | None = None
     category: str | None = None
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class AttributeSchema:
-    """The attributes of a data set in their fixed order, and the units that its taggers label."""
+    """The attributes of a data set in their fixed order, the units that its taggers label, and its intents.
+
+    `intents` decides which head the joint systems have: where there are any, each example has exactly one, and the head
+    is a single-label classifier over them, in this order (utterances: SNIPS); where there are none, it is a multi-label
+    classifier over `attributes` (products). An intent is never one of `attributes`.
+    """
 
     attributes: tuple[str, ...]
     units: Units = "word"
+    intents: tuple[str, ...] = ()
 
     def index(self) -> dict[str, int]:
         """Return attribute -> position."""

@@ -1,7 +1,9 @@
 """The gold JSON Lines format: one annotated product per line, offsets in Unicode code points, end exclusive.
 
 A line is `{id, text, product_id?, tokens?: [[start, end]], spans?: [{attribute, start, end}],
-pairs?: {attribute: [value]}, image?, category?}`.
+pairs?: {attribute: [value]}, absent?: [attribute], image?, category?}`. `pairs` may hold the intent of an utterance
+under `[INTENT]` (`avebench.metrics.INTENT`): one value, which no other metric counts. `absent` lists what
+the product is known not to have.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from typing import Any
 
 from avebench.examples import Example, Picture, Span, Units, pairs_from_spans
 from avebench.jsonlines import FieldError, checked_list, checked_pairs, checked_span, checked_string, fault, json_lines
+from avebench.metrics import INTENT
 from avebench.tagging import text_units
 
-KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "image", "category")
+KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "absent", "image", "category")
 
 
 def read_gold(path: Path, units: Units = "word") -> list[Example]:
@@ -39,21 +42,23 @@ def read_gold(path: Path, units: Units = "word") -> list[Example]:
 def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Picture | None = None) -> Example:
     """Return the example that a line holds; FieldError names the field that breaks the format.
 
-    Without `tokens` the text is cut into `units`. Without `pairs` they are what the spans cover; if both are given,
-    every attribute of a span needs a pair. An optional key may be null.
+    Without `tokens` the text is cut into `units`. Without `pairs`, or with no more than the intent there, they are what
+    the spans cover; if both are given, every attribute of a span needs a pair. An optional key may be null.
     """
     name, text = _filled(record, "id"), _filled(record, "text")
     spans = _spans(record, text)
     tokens = _tokens(record, text) if record.get("tokens") is not None else text_units(text, units)
+    pairs = _pairs(record, text, spans)
     return Example(
         id=name,
         text=text,
         tokens=tokens,
         spans=spans,
-        pairs=_pairs(record, text, spans),
+        pairs=pairs,
         product_id=name if record.get("product_id") is None else _filled(record, "product_id"),
         picture=picture,
         category=None if record.get("category") is None else _filled(record, "category"),
+        absent=_absent(record, pairs),
     )
 
 
@@ -104,9 +109,25 @@ def _pairs(record: Mapping[str, Any], text: str, spans: tuple[Span, ...]) -> dic
             raise FieldError(
                 f"pairs.{attribute}", "an attribute has a name and at least one value, none of them empty."
             )
+    intent = pairs.get(INTENT)
+    if intent is not None and len(intent) > 1:
+        raise FieldError(f"pairs.{INTENT}", f"{len(intent)} intents; an utterance has one. Join them to one label.")
+    if set(pairs) == {INTENT}:
+        return pairs | covered
     for attribute in covered:
         if attribute not in pairs:
             raise FieldError(
                 "pairs", f"the attribute '{attribute}' has a span but no pair. Add it, or leave pairs out."
             )
     return pairs
+
+
+def _absent(record: Mapping[str, Any], pairs: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return the attributes that the product is known not to have; FieldError if one has a pair all the same."""
+    listed = [] if record.get("absent") is None else checked_list(record["absent"], "absent", "attributes")
+    for position, item in enumerate(listed):
+        attribute = checked_string(item, f"absent[{position}]")
+        if not attribute.strip() or attribute in pairs:
+            wrong = f"the attribute '{attribute}' has a pair as well" if attribute.strip() else "the string is empty"
+            raise FieldError(f"absent[{position}]", f"{wrong}.")
+    return frozenset(listed)

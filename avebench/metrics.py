@@ -26,6 +26,11 @@ PAD = "[PAD]"
 """The released code's label for "no attribute"; never an attribute of its own."""
 INTENT = "[INTENT]"
 """Name under which `pairs` carries an utterance's intent (SNIPS); no metric but the two of intents counts it."""
+UNKNOWN = "_UNK"
+"""What Slot-Gated's protocol makes of an intent or a tag that training does not have, in the gold annotation as well.
+
+As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the attribute "", which is no attribute.
+"""
 
 ClsSource = Literal["head", "tags", "derived"]
 Family = Literal["tag", "cls", "cls_with_pad", "mae", "mae_by_attribute", "string", "intent", "sentence"]
@@ -93,7 +98,7 @@ def set_counts(gold: Collection[object], predicted: Collection[object]) -> Count
 def gold_attributes(gold: Example) -> frozenset[str]:
     """Return the attributes that are annotated with a value, by span or by pair."""
     annotated = {attribute for attribute, values in gold.pairs.items() if values}
-    return frozenset(annotated | {span.attribute for span in gold.spans}) - {INTENT, PAD}
+    return frozenset(annotated | {span.attribute for span in gold.spans}) - {INTENT, PAD, ""}
 
 
 def predicted_attributes(prediction: Prediction, source: ClsSource = "head") -> frozenset[str]:

@@ -2,7 +2,8 @@
 
 A line is `{id, attributes: {name: score}, spans: [{attribute, start, end, score?}], pairs: {name: [value]},
 candidates?: [{attribute, score, spans: [{attribute, start, end}]}]}`; `spans` or `pairs` may be missing, not both.
-The text-free form holds no value strings: they come back from the gold texts, as the strings that the spans cover.
+The text-free form holds no value strings: they come back from the gold texts, as the strings that the spans cover. What
+stays of its `pairs` is the intent of an utterance, a label and no text.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from avebench.jsonlines import (
     fault,
     json_lines,
 )
+from avebench.metrics import INTENT
 from avebench.weights import write_atomically
 
 KEYS = ("id", "attributes", "spans", "pairs", "candidates")
@@ -63,8 +65,9 @@ def _record(prediction: Prediction, text_free: bool) -> dict[str, Any]:
             f"The prediction of '{prediction.id}' has values without spans, so it cannot be written without strings. "
             "Record it with its strings, or give spans."
         )
-    if not text_free:
-        record["pairs"] = {attribute: sorted(values) for attribute, values in prediction.pairs.items()}
+    pairs = {name: sorted(values) for name, values in prediction.pairs.items() if not text_free or name == INTENT}
+    if pairs or not text_free:
+        record["pairs"] = pairs
     if prediction.candidates is not None:
         record["candidates"] = [
             {"attribute": attribute, "score": score, "spans": [_span(span) for span in spans]}
@@ -80,8 +83,8 @@ def _span(span: Span) -> dict[str, Any]:
 def read_predictions(path: Path, gold: Sequence[Example]) -> list[Prediction]:
     """Read a prediction file and return the predictions in the order of `gold`.
 
-    Pairs that are not given are the strings that the spans cover. AvebenchError names file, line and field of what
-    breaks the format, and the ids that are missing, unknown or used twice.
+    Pairs that are not given are the strings that the spans cover, also beside an intent that is. AvebenchError names
+    file, line and field of what breaks the format, and the ids that are missing, unknown or used twice.
     """
     texts = {example.id: example.text for example in gold}
     if len(texts) < len(gold):
@@ -127,10 +130,9 @@ def _prediction(record: dict[str, Any], name: str, text: str) -> Prediction:
     scores: list[float] = []
     if record.get("spans") is not None:
         spans, scores = _scored_spans(record["spans"], text)
-    if record.get("pairs") is not None:
-        pairs = checked_pairs(record["pairs"], "pairs")
-    else:
-        pairs = pairs_from_spans(text, spans or ())
+    pairs = {} if record.get("pairs") is None else checked_pairs(record["pairs"], "pairs")
+    if record.get("pairs") is None or set(pairs) == {INTENT}:
+        pairs |= pairs_from_spans(text, spans or ())
     return Prediction(
         id=name,
         attributes={

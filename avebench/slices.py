@@ -5,7 +5,7 @@
 | `distractor` | where a value of one of the example's gold attributes, known from all training products whatever the train fraction, stands on unit boundaries and touches no gold span |
 | `unseen` | with a gold value that the training subset in use does not have for that attribute |
 | `multi-value` | with two or more different values of one attribute |
-| `no-attribute` | without any gold attribute |
+| `no-attribute` | without any gold attribute (an intent is none) |
 | `no-image` | without a picture |
 | `category: NAME` | of that category |
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from avebench.examples import Example, Units
+from avebench.metrics import INTENT, gold_attributes
 from avebench.tagging import text_units
 
 _Key = tuple[str, ...]
@@ -43,7 +44,8 @@ class SliceRule:
     def names(self, example: Example) -> frozenset[str]:
         """Return the names of the slices that `example` is in."""
         found = set()
-        if not example.pairs:
+        attributes = gold_attributes(example)
+        if not attributes:
             found.add("no-attribute")
         values = set(self._values(example))
         if len({attribute for attribute, _ in values}) < len(values):
@@ -54,11 +56,11 @@ class SliceRule:
             found.add(f"category: {example.category}")
         if not values <= self._seen:
             found.add("unseen")
-        if example.pairs and self._has_distractor(example):
+        if attributes and self._has_distractor(example, attributes):
             found.add("distractor")
         return frozenset(found)
 
-    def _has_distractor(self, example: Example) -> bool:
+    def _has_distractor(self, example: Example, attributes: frozenset[str]) -> bool:
         units = [example.text[start:end].casefold() for start, end in example.tokens]
         gold = self._gold_units(example, units)
         for position, unit in enumerate(units):
@@ -66,8 +68,8 @@ class SliceRule:
                 end = position + length
                 if end > len(units) or any(gold[position:end]):
                     continue
-                attributes = self._attributes.get(tuple(units[position:end]))
-                if attributes and not attributes.isdisjoint(example.pairs):
+                known = self._attributes.get(tuple(units[position:end]))
+                if known and not known.isdisjoint(attributes):
                     return True
         return False
 
@@ -86,9 +88,22 @@ class SliceRule:
         return gold
 
     def _values(self, example: Example) -> Iterator[tuple[str, _Key]]:
-        """Yield (attribute, case-folded units) of every gold value that has a unit."""
+        """Yield (attribute, case-folded units) of every gold value that has a unit.
+
+        The units are the example's own where a span of the value lies on their boundaries.
+        """
+        first = {start: position for position, (start, _) in enumerate(example.tokens)}
+        last = {end: position + 1 for position, (_, end) in enumerate(example.tokens)}
+        spanned: set[tuple[str, str]] = set()
+        for span in example.spans:
+            begin, end = first.get(span.start), last.get(span.end)
+            if span.attribute and begin is not None and end is not None and begin < end:
+                spanned.add((span.attribute, example.text[span.start : span.end]))
+                yield span.attribute, tuple(example.text[a:b].casefold() for a, b in example.tokens[begin:end])
         for attribute, values in example.pairs.items():
             for value in values:
+                if attribute == INTENT or (attribute, value) in spanned:
+                    continue
                 key = tuple(value[start:end].casefold() for start, end in text_units(value, self._units))
                 if key:
                     yield attribute, key

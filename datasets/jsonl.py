@@ -14,6 +14,7 @@ from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Units
 from avebench.gold import KEYS, gold_example
 from avebench.jsonlines import FieldError, checked_string, parse_object
+from avebench.metrics import INTENT, gold_attributes
 from avebench.pictures import picture_at, picture_fault
 from avebench.reading import examples_of, numbered_lines
 
@@ -24,7 +25,7 @@ CARD = DatasetCard(
     units="word",
     licence="yours",
     obtain="It is your own folder: name it with --data DIR. One JSON object per line with the keys id, text, "
-    "product_id?, tokens?, spans?, pairs?, image?, category?.",
+    "product_id?, tokens?, spans?, pairs?, absent?, image?, category?.",
     reader=1,
     folders=("jsonl",),
 )
@@ -57,31 +58,44 @@ class Dataset(BaseDataset):
         self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
 
     def schema(self) -> AttributeSchema:
-        """Return the attributes of the three splits, sorted."""
+        """Return the attributes and the intents of the three splits, sorted."""
         if self._schema is None:
             attributes: set[str] = set()
+            intents: set[str] = set()
+            without: tuple[str, str] | None = None
             for split in SPLITS:
                 for example in examples_of(self._records(split, set(), None)):
-                    attributes.update(example.pairs)
-            self._schema = AttributeSchema(tuple(sorted(attributes)), self.options.units)
+                    attributes.update(gold_attributes(example))
+                    intents.update(example.pairs.get(INTENT, ()))
+                    without = without if INTENT in example.pairs else without or (split, example.id)
+            if intents and without is not None:
+                raise AvebenchError(str(_no_intent(*without)))
+            self._schema = AttributeSchema(tuple(sorted(attributes)), self.options.units, tuple(sorted(intents)))
         return self._schema
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault of the three files and of the pictures they name."""
         seen: set[int] = set()
         counts: Counter[str] = Counter()
+        without: tuple[str, str] | None = None
         for split in SPLITS:
             for record in self._records(split, seen, None, at := [0]):
                 if isinstance(record, Fault):
                     yield record
                     continue
                 counts[f"{split} examples"] += 1
+                if INTENT in record.pairs:
+                    counts["intents"] += 1
+                else:
+                    without = without or (split, record.id)
                 counts["spans"] += len(record.spans)
-                counts["values"] += sum(map(len, record.pairs.values()))
+                counts["values"] += sum(len(record.pairs[attribute]) for attribute in gold_attributes(record))
                 if record.picture is not None and (wrong := picture_fault(self.folder / record.picture.name)):
                     counts["pictures missing or broken"] += 1
                     yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {record.picture.name}.")
-        self.notes.update(counts)
+        if counts["intents"] and without is not None:
+            yield _no_intent(*without)
+        self.notes.update(+counts)
 
     def statistics(self) -> dict[str, Any]:
         """Return examples, products, attributes, values and mentions, over all splits and per split."""
@@ -93,9 +107,10 @@ class Dataset(BaseDataset):
             for example in self.read(split):
                 count += 1
                 mentions += len(example.spans)
-                empty += not example.pairs
+                attributes = gold_attributes(example)
+                empty += not attributes
                 products.add(example.product_id)
-                values.update((attribute, value) for attribute, held in example.pairs.items() for value in held)
+                values.update((attribute, value) for attribute in attributes for value in example.pairs[attribute])
             figures |= {f"{split} examples": count, f"{split} mentions": mentions, f"{split} without attribute": empty}
         return {
             "products": len(products),
@@ -171,3 +186,9 @@ def _image(record: Mapping[str, Any]) -> str:
     if not image.strip() or path.is_absolute() or ".." in path.parts or "\\" in image or "\0" in image:
         raise FieldError("image", f"'{image}' is no path inside the folder. Give one, with forward slashes.")
     return image
+
+
+def _no_intent(split: str, name: str) -> Fault:
+    """Return the fault of the first example without an intent where others have one."""
+    message = f"'{name}' has no intent, others do. Give every line of the three files one ('pairs.{INTENT}'), or none."
+    return Fault(f"{split}.jsonl", None, "pairs", message)

@@ -12,6 +12,7 @@ from avebench.data import check_rows, open_dataset
 from avebench.datasets import jsonl
 from avebench.errors import AvebenchError
 from avebench.examples import Span
+from avebench.metrics import INTENT
 
 GOOD: dict[str, Any] = {"id": "1", "text": "Red wool-coat", "spans": [{"attribute": "colour", "start": 0, "end": 3}]}
 
@@ -45,13 +46,14 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "tokens": [[0, 3], [4, 13]],
         "pairs": {"colour": ["crimson", "red"]},
         "category": "c",
+        "absent": ["size"],
     }
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "photos" / "1.png")
     reader = dataset(write(tmp_path, line | {"image": "photos/1.png"}))
     (example,) = reader.read("train")
     assert example.tokens == ((0, 3), (4, 13)) and example.pairs == {"colour": {"crimson", "red"}}
-    assert (example.product_id, example.category) == ("p", "c")
+    assert (example.product_id, example.category, example.absent) == ("p", "c", {"size"})
     assert example.picture is not None and example.picture.open().getpixel((0, 0)) == (255, 0, 0)
     assert list(reader.check()) == []
     assert reader.schema().attributes == ("colour",)
@@ -81,6 +83,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ({"pairs": {"material": ["wool"]}}, "pairs", "'colour' has a span but no pair"),
         ({"pairs": {"colour": []}}, "pairs.colour", "at least one value"),
         ({"pairs": {"colour": [1]}}, "pairs.colour[0]", "a string is needed"),
+        ({"pairs": {"colour": ["Red"], INTENT: ["a", "b"]}}, f"pairs.{INTENT}", "2 intents"),
+        ({"absent": "size"}, "absent", "a list of attributes is needed"),
+        ({"absent": ["size", "colour"]}, "absent[1]", "has a pair as well"),
+        ({"absent": [" "]}, "absent[0]", "empty"),
         ({"image": "../secret.jpg"}, "image", "is no path inside the folder"),
         ({"image": "/secret.jpg"}, "image", "is no path inside the folder"),
     ],
@@ -187,3 +193,19 @@ def test_any_text_and_spans_survive_the_file(tmp_path: Path, text: str, cuts: li
     assert example.text == text
     assert [(span.attribute, span.start, span.end) for span in example.spans] == [tuple(s.values()) for s in spans]
     assert example.pairs == {span["attribute"]: {text[span["start"] : span["end"]]} for span in spans}  # type: ignore[misc]
+
+
+def test_intents_stand_beside_what_the_spans_cover_and_all_lines_have_one(tmp_path: Path) -> None:
+    named = {name: {"id": name, "text": "b", "pairs": {INTENT: ["Ask"]}} for name in ("v", "t")}
+    folder = write(tmp_path, GOOD | {"pairs": {INTENT: ["Buy"]}}, valid=[named["v"]], test=[named["t"]])
+    (example,) = dataset(folder).read("train")
+    assert example.pairs == {"colour": {"Red"}, INTENT: {"Buy"}}
+    schema = dataset(folder).schema()
+    assert (schema.attributes, schema.intents) == (("colour",), ("Ask", "Buy"))
+    assert list(dataset(folder).check()) == []
+    figures = dataset(folder).statistics()
+    assert (figures["attributes"], figures["values"], figures["test without attribute"]) == (1, 1, 1)
+    write(tmp_path, GOOD, valid=[named["v"]], test=[named["t"]])
+    with pytest.raises(AvebenchError, match=r"train\.jsonl, field 'pairs': '1' has no intent, others do"):
+        dataset(tmp_path).schema()
+    assert [fault.file for fault in dataset(tmp_path).check()] == ["train.jsonl"]

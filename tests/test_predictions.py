@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, Span, pairs_from_spans
+from avebench.metrics import INTENT
 from avebench.predictions import read_predictions, write_predictions
 from avebench.tagging import word_units
 
@@ -65,6 +67,15 @@ def test_the_text_free_form_holds_no_strings_and_restores_them(
     path = tmp_path_factory.mktemp("free") / "p.jsonl"
     write_predictions(path, made, text_free=True)
     assert "pairs" not in path.read_text()
+    assert not any(word in path.read_text() for word in ("blue", "jeans", "match"))
+    assert read_predictions(path, [example(one.id) for one in made]) == made
+
+
+@given(made=predictions(with_pairs=False))
+def test_the_text_free_form_keeps_intents(tmp_path_factory: pytest.TempPathFactory, made: list[Prediction]) -> None:
+    path = tmp_path_factory.mktemp("free") / "p.jsonl"
+    made = [replace(one, pairs={**one.pairs, INTENT: frozenset({"PlayMusic"})}) for one in made]
+    write_predictions(path, made, text_free=True)
     assert not any(word in path.read_text() for word in ("blue", "jeans", "match"))
     assert read_predictions(path, [example(one.id) for one in made]) == made
 
