@@ -100,6 +100,7 @@ def run(
     text_encoder: Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")] = None,
     image_encoder: Annotated[str | None, typer.Option(help="Hub id, folder or demo.")] = None,
     missing_images: Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")] = None,
+    option: Options = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
     ] = None,
@@ -136,6 +137,7 @@ def run(
         train_fraction=train_fraction,
         profile=profile,
         missing_images=missing_images.value if missing_images else None,
+        reader_options=parse_settings(option or []),
         settings=settings,
         fresh=fresh,
     )

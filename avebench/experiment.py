@@ -66,6 +66,8 @@ class Experiment(BaseModel):
     title: str
     source: Source | None = None
     dataset: str
+    dataset_options: dict[str, Any] = {}
+    """Options of the reader of that data set; of another one, named by `--dataset`, they are not."""
     metrics: tuple[str, ...] = Field(min_length=1)
     note: str = ""
     defaults: Defaults = Defaults()

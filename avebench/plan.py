@@ -30,6 +30,7 @@ class Request:
     train_fraction: float = 1.0
     profile: str | None = None
     missing_images: Literal["error", "blank"] | None = None
+    reader_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
 
@@ -97,7 +98,10 @@ def choose_data(experiment: Experiment, request: Request) -> tuple[DataChoice, s
     name = request.dataset or experiment.dataset
     if request.dataset is None and request.data is None and not is_here(name):
         name = next(known.name for known in plugins("datasets").values() if known.card.built_in)
-    options = {} if request.missing_images is None else {"missing_images": request.missing_images}
+    options = dict(experiment.dataset_options) if name == experiment.dataset else {}
+    options |= request.reader_options
+    if request.missing_images is not None:
+        options["missing_images"] = request.missing_images
     dataset = open_dataset(name, request.data, options)
     choice = DataChoice(name, dataset.folder, dataset.options.model_dump(mode="json"), dataset.fingerprint())
     if name == experiment.dataset:
