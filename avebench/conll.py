@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
+from avebench.dataset import Fault
+from avebench.errors import AvebenchError
 from avebench.jsonlines import fault, text_lines
 
 _GOLD_TAG = re.compile(r"O|[BI]-.+")
@@ -24,7 +26,9 @@ class Tagged:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
+    """One token: the line that it stands in, counted from 1, and all its columns."""
+
     line: int
     columns: tuple[str, ...]
 
@@ -34,7 +38,7 @@ def read_conll(path: Path, gold: Path | None = None) -> Tagged:
 
     Without `gold` the file has three columns: token, gold tag, predicted tag. With it both files have two, token and
     tag, and must hold the same tokens. A tag is `O`, `B-x` or `I-x`; a predicted one may also be `[PAD]` or `[UNK]`,
-    which a tagger's own vocabulary can yield. `-DOCSTART-` lines are passed over. AvebenchError names file, line and
+    which a tagger's own vocabulary can yield. AvebenchError names file, line and
     column.
     """
     found = Tagged()
@@ -50,36 +54,70 @@ def read_conll(path: Path, gold: Path | None = None) -> Tagged:
     return found
 
 
-def _sentences(path: Path, columns: tuple[str, ...]) -> Iterator[list[_Row]]:
-    """Yield the sentences; AvebenchError for a line without exactly these columns, or a file without any sentence."""
-    sentence: list[_Row] = []
+def sentences_of(
+    lines: Iterable[tuple[int, str] | Fault], shown: str, columns: tuple[str, ...] | None
+) -> Iterator[list[Row] | Fault]:
+    """Yield the sentences of numbered lines, and every fault: in front of its sentence, which then lacks that line.
+
+    Each line has exactly the named `columns`; without them it has two or more, as many as the first line. Tabs separate
+    if the first line holds one, otherwise spaces; a space can thus be a token where tabs separate. `-DOCSTART-` lines
+    and lines without any content end a sentence. `shown` names the file in faults.
+    """
+    sentence: list[Row] = []
     tabs: bool | None = None
     none_yet = True
-    for number, text in text_lines(path):
-        if not text.strip() or text.startswith("-DOCSTART-"):
+    for line in lines:
+        if isinstance(line, Fault):
+            none_yet = False
+            yield line
+            continue
+        number, text = line
+        if not (text.replace("\t", "") if "\t" in text else text.strip()) or text.startswith("-DOCSTART-"):
             if sentence:
                 yield sentence
             sentence = []
             continue
+        none_yet = False
         if tabs is None:
             tabs = "\t" in text
         # Only ASCII spaces separate: a title may hold an ideographic or a no-break space as a token.
         cells = text.split("\t") if tabs else [cell for cell in text.split(" ") if cell]
-        if len(cells) != len(columns) or not all(cells):
-            kind = "tabs" if tabs else "spaces"
-            message = f"{len(cells)} columns separated by {kind}, {len(columns)} are needed: {', '.join(columns)}."
-            if len(cells) == len(columns):
-                message = f"the column '{columns[cells.index('')]}' is empty."
-            raise fault(path, number, None, message)
-        none_yet = False
-        sentence.append(_Row(number, tuple(cells)))
+        if columns is None and len(cells) > 1:
+            columns = ("token", *(f"column {position}" for position in range(2, len(cells))), "tag")
+        wrong = _wrong_columns(cells, columns, "tabs" if tabs else "spaces")
+        if wrong is not None:
+            yield Fault(shown, number, None, wrong)
+        else:
+            sentence.append(Row(number, tuple(cells)))
     if sentence:
         yield sentence
     if none_yet:
-        raise fault(path, None, None, "the file holds no sentence.")
+        yield Fault(shown, None, None, "the file holds no sentence.")
 
 
-def _tag(path: Path, row: _Row, column: int, pattern: re.Pattern[str]) -> str:
+def _wrong_columns(cells: list[str], columns: tuple[str, ...] | None, kind: str) -> str | None:
+    """Return what is wrong with the columns of a line, or None; `kind` is what separates them."""
+    if columns is None:
+        return f"1 column separated by {kind}, 2 or more are needed: token and tag."
+    if len(cells) != len(columns):
+        return f"{len(cells)} columns separated by {kind}, {len(columns)} are needed: {', '.join(columns)}."
+    return f"the column '{columns[cells.index('')]}' is empty." if not all(cells) else None
+
+
+def is_gold_tag(tag: str) -> bool:
+    """Return True for `O`, `B-x` and `I-x`."""
+    return _GOLD_TAG.fullmatch(tag) is not None
+
+
+def _sentences(path: Path, columns: tuple[str, ...]) -> Iterator[list[Row]]:
+    """Yield the sentences; AvebenchError at the first fault."""
+    for sentence in sentences_of(text_lines(path), str(path), columns):
+        if isinstance(sentence, Fault):
+            raise AvebenchError(str(sentence))
+        yield sentence
+
+
+def _tag(path: Path, row: Row, column: int, pattern: re.Pattern[str]) -> str:
     tag = row.columns[column]
     if not pattern.fullmatch(tag):
         name = "gold tag" if pattern is _GOLD_TAG else "predicted tag"
@@ -87,7 +125,7 @@ def _tag(path: Path, row: _Row, column: int, pattern: re.Pattern[str]) -> str:
     return tag
 
 
-def _same_tokens(gold: Path, wanted: list[_Row] | None, path: Path, given: list[_Row] | None) -> None:
+def _same_tokens(gold: Path, wanted: list[Row] | None, path: Path, given: list[Row] | None) -> None:
     """Raise AvebenchError at the first token in which the two files differ."""
     if wanted is None and given is not None:
         raise fault(

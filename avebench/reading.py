@@ -1,13 +1,17 @@
-"""What the readers share: numbered lines, one stream of examples and faults, and marking values in a text."""
+"""What the readers share: numbered lines, one stream of examples and faults, marking values, splitting by title."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from avebench.dataset import Fault
 from avebench.errors import AvebenchError
-from avebench.examples import Example, Span
+from avebench.examples import Span
+
+Record = TypeVar("Record")
 
 
 def numbered_lines(path: Path, shown: str) -> Iterator[tuple[int, str] | Fault]:
@@ -33,8 +37,8 @@ def numbered_lines(path: Path, shown: str) -> Iterator[tuple[int, str] | Fault]:
         yield Fault(shown, None, None, "the file is empty.")
 
 
-def examples_of(records: Iterable[Example | Fault]) -> Iterator[Example]:
-    """Yield the examples of a reader's stream; AvebenchError at its first fault."""
+def examples_of(records: Iterable[Record | Fault]) -> Iterator[Record]:
+    """Yield the examples (or whatever they are made of) of a reader's stream; AvebenchError at its first fault."""
     for record in records:
         if isinstance(record, Fault):
             raise AvebenchError(f"{record} Run `avebench data check` for all faults.")
@@ -87,3 +91,16 @@ class Marker:
     def in_text_order(self) -> tuple[Span, ...]:
         """Return the marked spans from left to right."""
         return tuple(sorted(self.spans, key=lambda span: span.start))
+
+
+def title_key(title: str) -> str:
+    """Return the title lower-cased with white space collapsed."""
+    return " ".join(title.lower().split())
+
+
+def split_of(title: str) -> str:
+    """Return the split of a title: SHA-256 of its key modulo 10; below 7 train, 7 valid, otherwise test."""
+    bucket = int(hashlib.sha256(title_key(title).encode()).hexdigest(), 16) % 10
+    if bucket < 7:
+        return "train"
+    return "valid" if bucket == 7 else "test"

@@ -91,6 +91,11 @@ def chunks(tags: Sequence[str], scheme: ChunkScheme = "lenient") -> list[tuple[s
     return found
 
 
+def orphans(tags: Sequence[str]) -> int:
+    """Return how many chunks of the lenient rule begin with a tag other than `B-x`."""
+    return sum(split_tag(tags[start])[0] != "B" for _, start, _ in chunks(tags))
+
+
 def tags_to_spans(
     tags: Sequence[str], tokens: Sequence[tuple[int, int]], scheme: ChunkScheme = "lenient"
 ) -> list[Span]:

@@ -7,7 +7,6 @@ overwriting, and a split by the hash of the title (titles repeat across ids: a s
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, pairs_from_spans
 from avebench.pictures import picture_at, picture_fault
-from avebench.reading import Marker, examples_of, numbered_lines
+from avebench.reading import Marker, examples_of, numbered_lines, split_of, title_key
 from avebench.tagging import word_units
 
 CARD = DatasetCard(
@@ -184,16 +183,3 @@ def forms(value: str) -> list[list[str]]:
     lowered = value.lower()
     spellings = [lowered, lowered.removesuffix("s")]
     return [[spelling[start:end] for start, end in word_units(spelling)] for spelling in dict.fromkeys(spellings)]
-
-
-def title_key(title: str) -> str:
-    """Return the title lower-cased with white space collapsed."""
-    return " ".join(title.lower().split())
-
-
-def split_of(title: str) -> str:
-    """Return the split of a title: SHA-256 of its key modulo 10; below 7 train, 7 valid, otherwise test."""
-    bucket = int(hashlib.sha256(title_key(title).encode()).hexdigest(), 16) % 10
-    if bucket < 7:
-        return "train"
-    return "valid" if bucket == 7 else "test"
