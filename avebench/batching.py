@@ -17,7 +17,7 @@ from torch import Tensor
 
 from avebench.seeds import derive_seed
 
-Order = Literal["bucketed", "shuffled", "sequential"]
+Order = Literal["bucketed", "shuffled", "sequential", "sampled"]
 Positions = NDArray[np.int64]
 
 BUCKET_STEPS = 50
@@ -33,14 +33,19 @@ def permutation(size: int, seed: int) -> Positions:
 
 
 def epoch_batches(lengths: Sequence[int], size: int, *, order: Order, repetition: int, epoch: int) -> list[Positions]:
-    """Return the positions of all examples, each once, cut into batches of `size`; one batch may be shorter.
+    """Return the positions of an epoch's examples, cut into batches of `size`; one batch may be shorter.
 
+    Every example stands in it once, but for `sampled`: as many are drawn with replacement.
     `bucketed` shuffles, sorts every `BUCKET_STEPS` batches' worth of examples by length, cuts and shuffles the batches;
     `shuffled` shuffles; `sequential` keeps the order of the data. `epoch` counts from 0.
     """
     seed = derive_seed("order", repetition, epoch)
     count = len(lengths)
-    positions = np.arange(count) if order == "sequential" else permutation(count, seed)
+    if order == "sampled":
+        # The bias of the remainder, count / 2^64, is none.
+        positions = (np.random.PCG64(seed).random_raw(count) % count).astype(np.int64)
+    else:
+        positions = np.arange(count) if order == "sequential" else permutation(count, seed)
     if order == "bucketed":
         by_position = np.asarray(lengths)
         bucket = size * BUCKET_STEPS

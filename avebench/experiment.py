@@ -16,7 +16,14 @@ from avebench.errors import AvebenchError, near_matches
 from avebench.metrics import METRICS
 from avebench.model import Protocol
 
-PUBLISHED_NAMES = {"precision": "tag_precision", "recall": "tag_recall", "accuracy": "mae_accuracy"}
+PUBLISHED_NAMES = {
+    "precision": "tag_precision",
+    "recall": "tag_recall",
+    "accuracy": "mae_accuracy",
+    "slot_f1": "tag_f1",
+    "intent_acc": "intent_accuracy",
+    "sentence_acc": "sentence_accuracy",
+}
 """Names of published.toml that differ from ours."""
 
 

@@ -82,7 +82,8 @@ class TrainingConfig(BaseModel):
     """Validations without improvement before training stops; never before half of the budget."""
     selection: str = "tag_f1"
     """Validation metric that chooses the checkpoint, or `last`."""
-    order: Literal["bucketed", "shuffled", "sequential"] = "bucketed"
+    order: Literal["bucketed", "shuffled", "sequential", "sampled"] = "bucketed"
+    """How batches are formed (`avebench.batching.epoch_batches`); `sampled` draws with replacement."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     prediction_batch_size: int = Field(default=128, ge=1)
 

@@ -28,7 +28,7 @@ from avebench.batching import MicroBatch, Positions, load, plan
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
-from avebench.nn.neural import Batch, NeuralModel, move
+from avebench.nn.neural import Batch, NeuralModel, Update, move
 from avebench.provenance import resident_peak
 from avebench.seeds import derive_seed
 
@@ -206,6 +206,21 @@ def _groups(model: NeuralModel, config: TrainingConfig) -> list[dict[str, Any]]:
     ]
 
 
+def _updates(model: NeuralModel, config: TrainingConfig, trained: Sequence[Tensor]) -> tuple[Update, ...]:
+    """Return the model's updates; AvebenchError unless they cover the trainable parameters and can be carried out."""
+    updates = model.updates()
+    if not updates:
+        return ()
+    if {parameter for update in updates for parameter in update.parameters} != set(trained):
+        raise AvebenchError("The updates() of the model do not cover exactly its trainable parameters.")
+    if config.precision == "fp16":
+        raise AvebenchError(
+            "Several updates a step cannot share the loss scale of training.precision 'fp16'. Set it to 'bf16' or "
+            "'float32', or choose one update."
+        )
+    return updates
+
+
 class _Losses:
     """Sums of the loss parts since the last validation, kept on the device so that no step waits for them."""
 
@@ -268,6 +283,9 @@ class _Run:
         self.adam = kind(_groups(model, config), eps=config.adam_eps, weight_decay=config.weight_decay, fused=True)
         self.optimizer = self.accelerator.prepare_optimizer(self.adam)
         self.trained = [parameter for group in self.adam.param_groups for parameter in group["params"]]
+        self.updates = _updates(model, config, self.trained)
+        self.gradients: list[list[Tensor]] = []
+        """Those of each of several updates, gathered over the micro-batches of a step."""
         self.step = 0
         self.examples = 0
         self.losses = _Losses(place)
@@ -320,18 +338,55 @@ class _Run:
         self.examples += len(piece.positions)
         if self.place.type == "cpu" and not math.isfinite(loss.item()):  # On a GPU, looking would make every step wait.
             raise self._not_finite({name: part.item() for name, part in parts.items()}, self.step + 1)
-        self.accelerator.backward(loss if piece.share == 1 else loss * piece.share)
+        if self.updates:
+            self._accumulate_apart(parts, piece.share)
+        else:
+            self.accelerator.backward(loss if piece.share == 1 else loss * piece.share)
+
+    def _accumulate_apart(self, parts: Mapping[str, Tensor], share: float) -> None:
+        """Add the gradients of one micro-batch to those of each update."""
+        found = []
+        for number, update in enumerate(self.updates, start=1):
+            loss = sum((parts[name] for name in update.losses), start=torch.zeros((), device=self.place)) * share
+            kept = number < len(self.updates)
+            found.append(torch.autograd.grad(loss, update.parameters, retain_graph=kept, materialize_grads=True))
+        if not self.gradients:
+            self.gradients = [list(gradients) for gradients in found]
+            return
+        for sums, gradients in zip(self.gradients, found, strict=True):
+            torch._foreach_add_(sums, gradients)
 
     def _update(self) -> None:
         """Take one optimiser step with the gradients gathered so far."""
         factor = rate_factor(self.config, self.step, self.total)
         for group in self.adam.param_groups:
             group["lr"] = group["base"] * factor
+        if not self.updates:
+            self._apply(self.trained)
+        for update, gradients in zip(self.updates, self.gradients, strict=True):
+            for parameter, gradient in zip(update.parameters, gradients, strict=True):
+                parameter.grad = gradient
+            self._apply(update.parameters)
+            self._count(update)
+        self.gradients = []
+        self.step += 1
+
+    def _apply(self, parameters: Sequence[Tensor]) -> None:
+        """Clip the gradients of `parameters` and let the optimiser take a step with them; no other has a gradient."""
         if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.trained, self.config.clip_norm)
+            self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
         self.optimizer.step()
         self.adam.zero_grad(set_to_none=True)  # Accelerate's own looks for a package on the disk at every call.
-        self.step += 1
+
+    def _count(self, update: Update) -> None:
+        """Count an update for the other parameters too.
+
+        Adam's bias correction then follows the number of all updates, as where one optimiser applies them one by one.
+        """
+        own = set(update.parameters)
+        for parameter in self.trained:
+            if parameter not in own and parameter in self.adam.state:
+                self.adam.state[parameter]["step"] += 1
 
     def _between_steps(self, now: float) -> None:
         """Validate, save and report what is due after a step that ended at `now`."""

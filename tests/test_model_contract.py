@@ -26,7 +26,9 @@ ARM = {"arm": "prototype", "range_threshold": 0.4, "range_weight": 1.0}
 """The threshold lies below the share of gold attributes, where the classifier starts: there are pairs at once."""
 RELEASED = {"labelling": "pieces", "blank_tag": True, "pad_mask": "concatenate", "patch_layout": "reshape"}
 RELEASED |= {"continuation_tag": True, "text_type": 1, "tem_projections": "frozen", "crf_reduction": "sum"}
+SMALL = {"embedding_size": 16, "hidden_size": 16, "training": TRAINING}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "attn-birnn": [SMALL, {**SMALL, "padded_length": None, "update": "separate", "digits": "keep"}],
     "dictionary": [{}],
     "dram": [
         BERT,
@@ -42,6 +44,13 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {**BERT, **ARM, "arm": "bert", "name_encoder": "shared", "fusion": "tem-text", "range_feature": "last-layer"},
         {**FROZEN, **RELEASED, "fusion": "concatenate"},
         {**FROZEN, **RELEASED, **ARM, "fusion": "tem"},
+    ],
+    "joint-bert": [BERT, {**BERT, "crf": True}, {"text_encoder": "tiny_roberta", "training": TRAINING}],
+    "rnn-lstm": [SMALL, {**SMALL, "sentence": "eos", "reduction": "sum", "update": "separate"}],
+    "slot-gated": [
+        {"hidden_size": 16, "training": TRAINING},
+        {"hidden_size": 16, "attention": "intent", "training": TRAINING},
+        {"hidden_size": 16, "masked": True, "update": "joint", "reduction": "token", "training": TRAINING},
     ],
 }
 """Options of small variants by model; `tiny_...` stand for the folders of the fixtures."""

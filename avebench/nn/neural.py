@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,14 @@ Encoded = Any
 """What `encode` makes of one example: anything picklable that `collate` understands."""
 Batch = dict[str, Any]
 """Tensors and plain lists; `move` sends the tensors to a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One of several updates that a step consists of: which losses are minimised, over which parameters."""
+
+    losses: tuple[str, ...]
+    parameters: tuple[nn.Parameter, ...]
 
 
 class NeuralModel(nn.Module, Model):
@@ -52,6 +61,14 @@ class NeuralModel(nn.Module, Model):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trainable parameters by group name (`text_encoder`, `image_encoder`, `default`)."""
         return {"default": [parameter for parameter in self.parameters() if parameter.requires_grad]}
+
+    def updates(self) -> tuple[Update, ...]:
+        """Return the updates of a step in order; empty: one, of the sum of all losses over all parameters.
+
+        Where there are several, all gradients are those of the same forward pass; each set is clipped by itself and
+        applied after the one before. Together they must cover every loss and every trainable parameter.
+        """
+        return ()
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """Return figures of the model's inside that are worth a look, on a batch of validation examples.

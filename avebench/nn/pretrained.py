@@ -31,8 +31,10 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # As above.
 
 
-def load_pretrained(place: str, folder: Path, **options: Any) -> Any:
+def load_pretrained(place: str, folder: Path, *, optional: str | None = None, **options: Any) -> Any:
     """Return the model of a folder in float32; `place` names it in messages, `options` go to its class.
+
+    Tensors whose name starts with `optional` may be missing; they are then new.
 
     AvebenchError if weights are missing, broken, pickled, or do not fit the config.json.
     """
@@ -59,6 +61,8 @@ def load_pretrained(place: str, folder: Path, **options: Any) -> Any:
             "with config.json and model.safetensors of the same model."
         ) from None
     misfits = {str(key) for key in report["missing_keys"]} | {str(key[0]) for key in report["mismatched_keys"]}
+    if optional is not None:
+        misfits = {name for name in misfits if not name.startswith(optional)}
     if misfits:
         raise AvebenchError(
             f"The weights of {place} do not fit its config.json: {len(misfits)} tensors are missing or of another "

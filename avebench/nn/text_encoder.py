@@ -58,10 +58,11 @@ class TextEncoder(nn.Module):
     A unit's vector is the last-layer state of its first word piece, or the `mean` over its pieces. A character unit is
     tokenised by itself. A word is tokenised with the white space before it, as a tokenizer that marks word starts
     (RoBERTa) saw it in pretraining. A unit without any piece (a control character) is read as the unknown piece.
+    With `pooler` the encoder has BERT's layer over [CLS], pretrained or, where the weights have none, new.
     AvebenchError if tokenizer or weights are missing, broken, or of another architecture.
     """
 
-    def __init__(self, name: str, units: Units, pooling: Pooling = "first") -> None:
+    def __init__(self, name: str, units: Units, pooling: Pooling = "first", *, pooler: bool = False) -> None:
         super().__init__()
         self.units = units
         self.pooling = pooling
@@ -70,7 +71,7 @@ class TextEncoder(nn.Module):
         _check_architecture(place, folder)
         with quiet():
             self.tokenizer = _load_tokenizer(place, folder)
-            self.model = load_pretrained(place, folder, add_pooling_layer=False)
+            self.model = load_pretrained(place, folder, optional="pooler.", add_pooling_layer=pooler)
         config = self.model.config
         if len(self.tokenizer) > config.vocab_size:
             raise AvebenchError(
@@ -160,6 +161,11 @@ class TextEncoder(nn.Module):
         shares = owned / counts.clamp(min=1).unsqueeze(2)
         means: Tensor = shares.to(states.dtype) @ states
         return means
+
+    def pooled(self, states: TextStates) -> Tensor:
+        """Return tanh(Linear([CLS])) (B, H) of an encoder with a pooler."""
+        pooled: Tensor = self.model.pooler(states.cls.unsqueeze(1))
+        return pooled
 
     def forward(self, batch: dict[str, Any]) -> TextStates:
         """Return the last-layer states of a batch that `collate` made."""

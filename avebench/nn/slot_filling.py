@@ -1,0 +1,300 @@
+"""What slot-filling systems share: preprocessing, labels, losses and predictions under the SNIPS protocol.
+
+One property of the data decides what stands beside the slots, never a model's name. Data with intents (a slot-filling
+set) have one intent per sentence: a softmax over the intents of the training data. Product data have none: N
+independent sigmoids say which of the N attributes the text gives a value of (binary cross-entropy, mean over N,
+threshold 0.5), and the tags are those of the schema.
+
+On data with intents, words, tags and intents are those of the training examples, `_PAD` and `_UNK` in front, then by
+frequency (Goo et al., 2018, their code). `_PAD` and `_UNK` are outputs, so that sizes are those of the reference, but
+no training example has them as a target, and they are never predicted.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avebench.errors import DataError
+from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
+from avebench.metrics import INTENT, gold_attributes
+from avebench.model import ChunkScheme, TrainedConfig, Vocabulary
+from avebench.nn.neural import Batch, NeuralModel, Update
+from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
+
+PAD, UNKNOWN = "_PAD", "_UNK"
+SPECIAL = [PAD, UNKNOWN]
+IGNORED = -100
+"""Target of a position that has no tag."""
+THRESHOLD = 0.5
+"""An attribute is predicted if its sigmoid is above this."""
+
+Digits = Literal["keep", "words", "characters"]
+Reduction = Literal["sum", "sentence", "token"]
+
+
+class WordConfig(TrainedConfig):
+    """Options of the systems that learn word embeddings from nothing."""
+
+    digits: Digits = "keep"
+    """What becomes 0: nothing, words of digits only, or every digit character."""
+    max_words: int | None = Field(default=None, ge=1)
+    """Most words of the vocabulary, the commonest ones; all others are unknown. None: all of the training data."""
+    reduction: Reduction = "sentence"
+    """Slot loss: mean over sentences of their mean over tags, its sum (Slot-Gated), or the mean over all tags."""
+    update: Literal["joint", "separate"] = "joint"
+    """One update of the sum of losses, or slots and intents each with a clipped gradient of its own, by one Adam."""
+
+    @model_validator(mode="after")
+    def _sums_are_whole(self) -> WordConfig:
+        if self.reduction == "sum" and self.training.accumulation > 1:
+            raise ValueError("reduction 'sum' is over the whole batch; it needs training.accumulation 1")
+        return self
+
+
+def normalised(word: str, digits: Digits) -> str:
+    """Return a word as the vocabulary holds it: lower-cased, digits replaced as told."""
+    word = word.lower()
+    if digits == "characters":
+        return re.sub(r"\d", "0", word)
+    return "0" if digits == "words" and word.isdigit() else word
+
+
+def by_frequency(symbols: Iterable[str], limit: int | None = None) -> list[str]:
+    """Return `_PAD`, `_UNK` and the different symbols, the commonest first (ties: in order of occurrence)."""
+    counted = Counter(symbol for symbol in symbols if symbol not in SPECIAL)
+    return [*SPECIAL, *(symbol for symbol, _ in counted.most_common(limit))]
+
+
+class Scores(NamedTuple):
+    """Logits of tags (B, S, T) and of intents or attributes (B, L); those behind a row's end mean nothing."""
+
+    slots: Tensor
+    labels: Tensor
+
+
+class Labels:
+    """The tags, and the intents or attributes, of one data set."""
+
+    def __init__(self, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
+        self.has_intents = bool(schema.intents)
+        self.tags: list[str] = vocabulary["tags"] if self.has_intents else bio_labels(schema.attributes)
+        self.names: list[str] = vocabulary["intents"] if self.has_intents else list(schema.attributes)
+        """Intents, or attributes."""
+        self.special = len(SPECIAL) if self.has_intents else 0
+        """Tags and intents before this one are never predicted."""
+        self._tag_ids = {tag: number for number, tag in enumerate(self.tags)}
+        self._name_ids = {name: number for number, name in enumerate(self.names)}
+        self.outside = self._tag_ids.get("O", 0)
+        """The tag O; where no training example has it, `_PAD`."""
+        self._unknown_tag = self._tag_ids[UNKNOWN] if self.has_intents else self.outside
+
+    @staticmethod
+    def learn(schema: AttributeSchema, train: Sequence[Example]) -> dict[str, list[str]]:
+        """Return `tags` and `intents` of the training examples where the data have intents, else nothing."""
+        if not schema.intents:
+            return {}
+        tags = by_frequency(tag for example in train for tag in spans_to_tags(example.spans, example.tokens)[0])
+        return {"tags": tags, "intents": by_frequency(intent for example in train for intent in _intent(example))}
+
+    def tag_ids(self, example: Example) -> NDArray[np.int64]:
+        """Return one tag per unit (S,); tags that the training data do not have are `_UNK`, or O on product data."""
+        tags, _ = spans_to_tags(example.spans, example.tokens)
+        return np.array([self._tag_ids.get(tag, self._unknown_tag) for tag in tags], dtype=np.int64)
+
+    def target(self, example: Example) -> NDArray[Any]:
+        """Return the number of the intent (), or which attributes have a value (N,), as 0 and 1."""
+        if self.has_intents:
+            intent = next(iter(_intent(example)), UNKNOWN)
+            return np.array(self._name_ids.get(intent, self._name_ids[UNKNOWN]), dtype=np.int64)
+        found = np.zeros(len(self.names), dtype=np.float32)
+        found[[self._name_ids[name] for name in gold_attributes(example) if name in self._name_ids]] = 1.0
+        return found
+
+    def losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss (B,) of each row of `logits` (B, L): cross-entropy, or mean binary cross-entropy over N."""
+        if self.has_intents:
+            return functional.cross_entropy(logits.float(), targets, reduction="none")
+        return functional.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none").mean(1)
+
+    def possible(self, logits: Tensor) -> Tensor:
+        """Return logits of tags or intents (..., L) with those that are never predicted far below all others."""
+        if not self.special:
+            return logits
+        return torch.cat([torch.full_like(logits[..., : self.special], -1e4), logits[..., self.special :]], -1)
+
+    def predictions(
+        self, examples: Sequence[Example], paths: Sequence[Sequence[int]], logits: Tensor, scheme: ChunkScheme
+    ) -> list[Prediction]:
+        """Return the predictions from the tags of every unit and the logits (B, L) of intents or attributes.
+
+        With intents an attribute is predicted, with score 1, iff it has a span; the intent stands in `pairs` under
+        `avebench.metrics.INTENT`.
+        """
+        labels = self._chosen(logits)
+        found = []
+        for example, path, chosen in zip(examples, paths, labels, strict=True):
+            spans = tuple(tags_to_spans([self.tags[tag] for tag in path], example.tokens, scheme))
+            pairs = pairs_from_spans(example.text, spans)
+            attributes = dict.fromkeys((span.attribute for span in spans), 1.0) if self.has_intents else chosen
+            intent = {INTENT: frozenset(chosen)} if self.has_intents else {}
+            found.append(Prediction(example.id, attributes, {**pairs, **intent}, spans))
+        return found
+
+    def _chosen(self, logits: Tensor) -> list[dict[str, float]]:
+        """Return the intent, or the attributes above the threshold, with their probabilities, of every row."""
+        if self.has_intents:
+            best = self.possible(logits.float()).softmax(1).max(1)
+            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            return [{self.names[number]: score} for number, score in pairs]
+        return [
+            {name: score for name, score in zip(self.names, row, strict=True) if score > THRESHOLD}
+            for row in logits.float().sigmoid().tolist()
+        ]
+
+
+def _intent(example: Example) -> frozenset[str]:
+    """Return the gold intent, none where it is not known; DataError if there are several."""
+    intents = example.pairs.get(INTENT, frozenset())
+    if len(intents) > 1:
+        raise DataError(
+            f"The example '{example.id}' has {len(intents)} intents ({', '.join(sorted(intents))}); give it one."
+        )
+    return frozenset(intents)
+
+
+def slot_losses(logits: Tensor, tags: Tensor) -> Tensor:
+    """Return the cross-entropy (B, S) of `logits` (B, S, T) at `tags` (B, S), 0 where the target is `IGNORED`."""
+    found = functional.cross_entropy(
+        logits.float().flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return found.view(tags.shape)
+
+
+def padded(rows: Sequence[NDArray[np.int64]], value: int) -> Tensor:
+    """Return the rows as one tensor (B, S), S at least 1, filled up with `value`."""
+    table = np.full((len(rows), max([1, *(len(row) for row in rows)])), value, dtype=np.int64)
+    for target, row in zip(table, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(table)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One example as ids: words (S,), tags (S,), and the number of its intent () or its attributes (N,)."""
+
+    example: Example
+    words: NDArray[np.int64]
+    tags: NDArray[np.int64]
+    target: NDArray[Any]
+
+
+class WordModel(NeuralModel):
+    """A slot-filling system over words (characters in Chinese) with learnt embeddings.
+
+    A subclass builds its network and gives the `scores` of a batch. Parameters with a name part that starts with
+    `slot_` learn from the slot loss alone, with `intent_` from the other one, in separate updates.
+    """
+
+    config: WordConfig
+
+    def __init__(self, config: Any, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
+        super().__init__(config, schema, vocabulary)
+        self.labels = Labels(schema, vocabulary)
+        self._word_ids = {word: number for number, word in enumerate(vocabulary["words"])}
+
+    @classmethod
+    def learn_vocabulary(cls, config: Any, schema: AttributeSchema, train: Sequence[Example]) -> Vocabulary:
+        """Return `words` and, on data with intents, `tags` and `intents`: the symbols of the training examples."""
+        words = (
+            normalised(example.text[start:end], config.digits) for example in train for start, end in example.tokens
+        )
+        return {"words": by_frequency(words, config.max_words), **Labels.learn(schema, train)}
+
+    @abstractmethod
+    def scores(self, batch: Batch) -> Scores:
+        """Return the scores of a batch, the tags at the positions of `batch["tags"]`."""
+
+    def encode(self, example: Example) -> Sentence:
+        """Return ids and targets; a word that the training data do not have is `_UNK`."""
+        unknown = SPECIAL.index(UNKNOWN)
+        words = (normalised(example.text[start:end], self.config.digits) for start, end in example.tokens)
+        ids = np.array([self._word_ids.get(word, unknown) for word in words], dtype=np.int64)
+        return Sentence(example, ids, self.labels.tag_ids(example), self.labels.target(example))
+
+    def length(self, encoded: Sentence) -> int:
+        """Return the number of units."""
+        return len(encoded.words)
+
+    def collate(self, encoded: Sequence[Sentence]) -> Batch:
+        """Return `words` and `tags` (B, S), `lengths` (B,), `targets` (B,) or (B, N), and the `examples`."""
+        return {
+            "words": padded([sentence.words for sentence in encoded], SPECIAL.index(PAD)),
+            "tags": padded([sentence.tags for sentence in encoded], IGNORED),
+            "lengths": torch.tensor([len(sentence.words) for sentence in encoded]),
+            "targets": torch.from_numpy(np.stack([sentence.target for sentence in encoded])),
+            "examples": [sentence.example for sentence in encoded],
+        }
+
+    def example_losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the losses (B, S) of tags, 0 at padding, their numbers (B,), and those of intent or attributes (B,)."""
+        scores = self.scores(batch)
+        return (
+            slot_losses(scores.slots, batch["tags"]),
+            batch["lengths"],
+            self.labels.losses(scores.labels, batch["targets"]),
+        )
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses `slots` and `intent` (of the attributes, on product data).
+
+        With the reduction `sum` the slot loss is the sum over the batch, the other one the sum over the batch divided
+        by `training.batch_size`, for a short last batch too: Slot-Gated's code.
+        """
+        slots, counts, labels = self.example_losses(batch)
+        if self.config.reduction == "token":
+            return {"slots": slots.sum() / counts.sum().clamp(min=1), "intent": labels.mean()}
+        sentences = slots.sum(1) / counts.clamp(min=1)
+        if self.config.reduction == "sentence":
+            return {"slots": sentences.mean(), "intent": labels.mean()}
+        return {"slots": sentences.sum(), "intent": labels.sum() / self.config.training.batch_size}
+
+    def updates(self) -> tuple[Update, ...]:
+        """Return slots and intents apart where the config says so: each with what it shares and what is its own."""
+        if self.config.update == "joint":
+            return ()
+        return tuple(
+            Update(
+                (loss,), tuple(parameter for name, parameter in self.named_parameters() if not _belongs(name, other))
+            )
+            for loss, other in (("slots", "intent_"), ("intent", "slot_"))
+        )
+
+    def predict_batch(self, batch: Batch) -> list[Prediction]:
+        """Return the predictions of a batch: the best tag of every unit, and intent or attributes."""
+        scores = self.scores(batch)
+        rows = self.labels.possible(scores.slots).argmax(2).tolist()
+        paths = [row[:length] for row, length in zip(rows, batch["lengths"].tolist(), strict=True)]
+        return self.labels.predictions(batch["examples"], paths, scores.labels, self.config.chunk_scheme)
+
+
+def _belongs(name: str, prefix: str) -> bool:
+    return any(part.startswith(prefix) for part in name.split("."))
+
+
+def word_embedding(words: int, size: int) -> nn.Embedding:
+    """Return an embedding that starts Glorot-uniform."""
+    embedding = nn.Embedding(words, size)
+    nn.init.xavier_uniform_(embedding.weight)
+    return embedding
