@@ -1,7 +1,7 @@
 """Joint-BERT (Chen, Zhuo and Wang, 2019; arXiv 1902.10909): one BERT for slots and intent, with a CRF on request.
 
-    X, x_cls = BERT([CLS] pieces [SEP])                       tag logits_i = Linear(dropout(X of the first piece of word i))
-    pooled = tanh(Linear(x_cls)), BERT's pretrained pooler    intent logits = Linear(dropout(pooled))
+    X, x_cls = BERT([CLS] pieces [SEP])              tag logits_i = Linear(dropout(X at the first piece of word i))
+    pooled = tanh(Linear(x_cls)), BERT's own pooler  intent logits = Linear(dropout(pooled))
 
 The loss is the mean cross-entropy over all tags of the batch, or with `crf` the mean negative log-likelihood of the
 sentences' tags, times `slot_weight`, plus the mean cross-entropy of the intents. Dropout 0.1; at most 50 word pieces

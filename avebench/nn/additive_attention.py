@@ -28,17 +28,36 @@ class AdditiveAttention(nn.Module):
 
         The softmax is over a row's own positions and `padding[b]` more, whose states are zero: they take weight and
         give nothing. With 0 the attention is masked; S - lengths is what a plain softmax over the padded row does.
+        Queries behind a row's end must be equal, as those made of its zero states are.
         """
         query = self.queries(queries)  # (B, M, A)
-        seen = torch.tanh(self.keys(states).unsqueeze(1) + query.unsqueeze(2))  # (B, M, S, A)
-        own = torch.arange(states.size(1), device=states.device) < lengths.unsqueeze(1)  # (B, S)
-        scores = (seen @ self.vector).masked_fill(~own.unsqueeze(1), -math.inf)
+        place = torch.arange(queries.size(1), device=lengths.device)
+        asked = place <= lengths.unsqueeze(1)  # (B, M): the first query behind a row's end stands for all there
+        scores = self._scores(self.keys(states), query, asked, lengths)  # (B, M, S)
         # All padding of a row has one score: one column stands for it, with the logarithm of its number added.
         nothing = torch.tanh(query) @ self.vector + padding.to(query.dtype).log().unsqueeze(1)  # (B, M)
-        # A row without any position, padding included, attends to its (zero) padding.
-        nothing = torch.where((lengths + padding == 0).unsqueeze(1), 0.0, nothing)
+        # Where a row has no position at all, or nothing is asked, the softmax still needs one finite score.
+        empty = (lengths + padding == 0).unsqueeze(1)
+        nothing = nothing.masked_fill(empty | ~asked, 0.0)
         weights = torch.cat([scores, nothing.unsqueeze(2)], 2).softmax(2)[..., :-1]  # (B, M, S)
-        return weights @ states
+        contexts = weights @ states  # (B, M, D)
+        source = place.minimum(lengths.unsqueeze(1))  # (B, M)
+        return contexts.gather(1, source.unsqueeze(2).expand_as(contexts))
+
+    def _scores(self, keys: Tensor, queries: Tensor, asked: Tensor, lengths: Tensor) -> Tensor:
+        """Return e_ij (B, M, S) of `keys` (B, S, A) and `queries` (B, M, A), minus infinity where it is not needed.
+
+        It is needed for i that is `asked` (B, M) and j within the row: a third of all on sentences of mixed lengths.
+        """
+        own = torch.arange(keys.size(1), device=keys.device) < lengths.unsqueeze(1)  # (B, S)
+        pairs = asked.unsqueeze(2) & own.unsqueeze(1)  # (B, M, S)
+        row, query, key = pairs.nonzero(as_tuple=True)  # (P,) each
+        seen = torch.tanh(
+            keys.flatten(0, 1).index_select(0, row * keys.size(1) + key)
+            + queries.flatten(0, 1).index_select(0, row * queries.size(1) + query)
+        )  # (P, A)
+        found = seen @ self.vector
+        return found.new_full(pairs.shape, -math.inf).masked_scatter(pairs, found)
 
 
 def glorot(linear: nn.Linear) -> nn.Linear:

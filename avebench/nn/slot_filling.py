@@ -248,7 +248,7 @@ class WordModel(NeuralModel):
         }
 
     def example_losses(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the losses (B, S) of tags, 0 at padding, their numbers (B,), and those of intent or attributes (B,)."""
+        """Return the losses (B, S) of tags, 0 at padding, the numbers of tags (B,), and the losses (B,) of intents."""
         scores = self.scores(batch)
         return (
             slot_losses(scores.slots, batch["tags"]),
