@@ -379,7 +379,7 @@ class _Run:
         self.adam.zero_grad(set_to_none=True)  # Accelerate's own looks for a package on the disk at every call.
 
     def _count(self, update: Update) -> None:
-        """Count an update for the other parameters too.
+        """Count an update for the other parameters too, each from its own first update on.
 
         Adam's bias correction then follows the number of all updates, as where one optimiser applies them one by one.
         """
