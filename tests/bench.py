@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = ("start", "viterbi", "scoring", "loop", "range", "mae", "features")
+PARTS = ("start", "viterbi", "scoring", "loop", "slots", "range", "mae", "features")
 
 
 def main() -> None:

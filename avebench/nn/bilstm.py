@@ -27,6 +27,9 @@ class BiLSTM(nn.Module):
     state is that of each row's own end; packing would run the steps one by one (2 to 4 times slower on a CPU).
     """
 
+    _forget: Tensor
+    _shut: Tensor
+
     def __init__(self, inputs: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.hidden = hidden

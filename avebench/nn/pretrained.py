@@ -31,7 +31,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # As above.
 
 
-def load_pretrained(place: str, folder: Path, *, optional: str | None = None, **options: Any) -> Any:
+def load_pretrained(place: str, folder: Path, optional: str | None = None, /, **options: Any) -> Any:
     """Return the model of a folder in float32; `place` names it in messages, `options` go to its class.
 
     Tensors whose name starts with `optional` may be missing; they are then new.

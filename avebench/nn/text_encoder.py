@@ -71,7 +71,7 @@ class TextEncoder(nn.Module):
         _check_architecture(place, folder)
         with quiet():
             self.tokenizer = _load_tokenizer(place, folder)
-            self.model = load_pretrained(place, folder, optional="pooler.", add_pooling_layer=pooler)
+            self.model = load_pretrained(place, folder, "pooler.", add_pooling_layer=pooler)
         config = self.model.config
         if len(self.tokenizer) > config.vocab_size:
             raise AvebenchError(
