@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commandline import avebench
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avebench.data import convert, open_dataset
@@ -106,6 +106,7 @@ def test_spans_of_one_attribute_do_not_overlap_those_of_several_may(tmp_path: Pa
 UNITS = st.sampled_from(["red", "re", "d", "-", "cap"])
 
 
+@settings(deadline=None)  # Files are written.
 @given(units=st.lists(UNITS, min_size=1, max_size=8), value=st.lists(UNITS, min_size=1, max_size=3))
 def test_every_free_place_of_a_value_against_brute_force(
     tmp_path_factory: pytest.TempPathFactory, units: list[str], value: list[str]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from commandline import avebench
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -66,6 +66,7 @@ TAGS = st.lists(st.sampled_from(["O", "B-a", "I-a", "B-b-c", "I-b-c", "I-d"]), m
 TOKEN = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\ufeff", exclude_categories=["Cc"]), min_size=1)
 
 
+@settings(deadline=None)  # Files are written.
 @given(tags=TAGS, data=st.data())
 def test_any_tokens_and_tags_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, tags: list[str], data: st.DataObject

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from commandline import avebench
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -60,6 +60,7 @@ def test_the_text_stays_as_stored_and_the_intent_is_a_pair(tmp_path: Path) -> No
 TAG = st.sampled_from(["O", "B-a", "I-a", "B-b-c", "I-b-c", "I-d.e"])
 
 
+@settings(deadline=None)  # Files are written.
 @given(tags=st.lists(TAG, min_size=1, max_size=9))
 def test_chunks_are_those_of_seqeval_without_its_strict_mode(
     tmp_path_factory: pytest.TempPathFactory, tags: list[str]
