@@ -17,7 +17,7 @@ LIBRARIES = ("avebench", "torch", "torchvision", "transformers", "tokenizers", "
 def revision() -> tuple[str, bool]:
     """Return the git revision of this package's checkout and whether it has uncommitted changes; ("", False) elsewhere.
 
-    Untracked files do not count as changes: data and results of the user lie there.
+    Untracked files do not count as changes, nor do recorded results: no number depends on either.
     """
     package = Path(__file__).parent
     try:
@@ -33,7 +33,7 @@ def revision() -> tuple[str, bool]:
             timeout=10,
         )
         changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"],
             cwd=package,
             capture_output=True,
             text=True,
