@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,6 +72,17 @@ def _register(plugins: list[Path] | None) -> None:
         add_plugin_file(path)
 
 
+def _settings(options: list[str] | None, text_encoder: str | None, image_encoder: str | None) -> dict[str, Any]:
+    """Return what `--set` and the two encoder options lay over a table."""
+    from avebench.cells import merge, parse_settings
+
+    settings = parse_settings(options or [])
+    for key, value in (("text_encoder", text_encoder), ("image_encoder", image_encoder)):
+        if value is not None:
+            settings = merge(settings, {key: value})
+    return settings
+
+
 @app.command("list")
 def list_(kind: Kind, plugin: Plugins = None, format: Formats = Format.terminal) -> None:
     """List models, data sets or experiments, what each needs, and what is here."""
@@ -118,15 +129,10 @@ def run(
 
     Examples: avebench run table6; avebench run table6 --dataset fashion --data DIR --text-encoder minilm --seeds 3
     """
-    from avebench.cells import merge, parse_settings
     from avebench.plan import Request
     from avebench.reproduce import run_experiments
 
     _register(plugin)
-    settings = parse_settings(set_ or [])
-    for key, value in (("text_encoder", text_encoder), ("image_encoder", image_encoder)):
-        if value is not None:
-            settings = merge(settings, {key: value})
     request = Request(
         experiment=experiment,
         out=out,
@@ -138,7 +144,7 @@ def run(
         profile=profile,
         missing_images=missing_images.value if missing_images else None,
         reader_options=parse_settings(option or []),
-        settings=settings,
+        settings=_settings(set_, text_encoder, image_encoder),
         fresh=fresh,
     )
     code = run_experiments(
@@ -153,6 +159,66 @@ def run(
         debug=debug,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(help="Labels of rows, or names of models that stand in one row; two or more.")
+    ],
+    experiment: Annotated[
+        str | None, typer.Option(help="Name or path of the table; default: the first packaged one that has all rows.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set to compare on; default: the table's own, else the demo set.")
+    ] = None,
+    data: DataFolder = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of repetitions; default: 1, recorded all.")] = None,
+    train_fraction: Annotated[float, typer.Option(help="Share of the training products, above 0 and at most 1.")] = 1.0,
+    profile: Annotated[
+        str | None, typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = "auto",
+    jobs: Annotated[int | None, typer.Option(help="Cells at a time; default: one per core, on a GPU one.")] = None,
+    text_encoder: Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")] = None,
+    image_encoder: Annotated[str | None, typer.Option(help="Hub id, folder or demo.")] = None,
+    missing_images: Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Compare what results/ holds, whatever its options; train nothing.")
+    ] = False,
+    metric: Annotated[str | None, typer.Option(help="Metric to decide by; default: the table's first F1.")] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, help="How many examples to show that one system alone gets right.")
+    ] = 0,
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+) -> None:
+    """Say which of the named rows is better, by how much, how surely, and where; train what is missing first.
+
+    Examples: avebench compare dram virc-text; avebench compare dictionary virc-text --dataset demo --recorded
+    """
+    from avebench.compare import Question
+    from avebench.compare import compare as answer
+    from avebench.plan import Request
+
+    _register(plugin)
+    request = Request(
+        experiment=experiment or "",
+        out=out,
+        dataset=dataset,
+        data=data,
+        train_fraction=train_fraction,
+        profile=profile,
+        missing_images=missing_images.value if missing_images else None,
+        settings=_settings(set_, text_encoder, image_encoder),
+    )
+    question = Question(names, experiment, seeds, recorded, metric, examples)
+    raise typer.Exit(answer(question, request, device=device, jobs=jobs, format=format.value, debug=debug))
 
 
 @app.command()

@@ -7,14 +7,13 @@ from a plain clone. Everything else only reads these files.
 from __future__ import annotations
 
 import gzip
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from avebench.data import open_dataset
-from avebench.metrics import example_counts
+from avebench.examplecounts import count_example, to_line
 from avebench.plan import Plan
 from avebench.predictions import read_predictions, write_predictions
 from avebench.render import Table, render
@@ -50,14 +49,10 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
             material = read(cell.repetition)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
             write_predictions(row / f"{cell.repetition}.predictions.jsonl.gz", predictions, text_free=True)
-            lines = []
-            for gold, prediction in zip(material.test, predictions, strict=True):
-                counts = {
-                    family: [one.tp, one.predicted, one.gold]
-                    for family, one in example_counts(gold, prediction).items()
-                }
-                lines.append({"id": gold.id, "slices": sorted(material.rule.names(gold)), "counts": counts})
-            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            text = "".join(
+                to_line(count_example(gold, prediction, material.rule.names(gold)))
+                for gold, prediction in zip(material.test, predictions, strict=True)
+            )
             # A fixed time stamp: the same counts are the same bytes.
             write_atomically(row / f"{cell.repetition}.counts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
             write_atomically(row / f"{cell.repetition}.json", dump(results[cell.key]))

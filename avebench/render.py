@@ -1,7 +1,7 @@
 """One table, many outputs: terminal, Markdown, LaTeX, CSV, JSON.
 
 A figure never loses its source: every column of figures belongs to one (`published`, `measured`, ...), and the source
-stands above the column in all formats. Text outputs round to two decimals; CSV and JSON keep every digit.
+stands above the column in all formats. Text outputs round, to two decimals by default; CSV and JSON keep every digit.
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ Cell = Measured | float | int | str | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: `name` in CSV and JSON, `heading` for people, `source` of its figures ("" where it holds none)."""
+    """A column: `name` in CSV and JSON, `heading` for people, `source` of its figures ("" where it holds none).
+
+    People see `digits` decimals of its figures; CSV and JSON keep every digit.
+    """
 
     name: str
     heading: str
     source: str = ""
+    digits: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def _shown(table: Table) -> _Shown:
         cells += [_text(row.cells[place]) for place in order[""]]
         for source in sources[1:]:
             group = [row.cells[place] for place in order[source]]
-            cells += _group(group)
+            cells += _group(group, [table.columns[place].digits for place in order[source]])
             if source == MEASURED and several:
                 cells.append(" / ".join(dict.fromkeys(str(cell.n) for cell in group if isinstance(cell, Measured))))
         return cells
@@ -189,33 +193,33 @@ def _label(row: TableRow) -> str:
     return row.label + (" " + "".join(row.marks) if row.marks else "") + told
 
 
-def _text(cell: Cell) -> str:
-    """Return a cell as people read it: two decimals, no spread where there is none."""
+def _text(cell: Cell, digits: int = 2) -> str:
+    """Return a cell as people read it: `digits` decimals, no spread where there is none."""
     match cell:
         case None:
             return ""
         case str():
             return cell
         case Measured(mean, None, _):
-            return f"{mean:.2f}"
+            return f"{mean:.{digits}f}"
         case Measured(mean, sd, _):
-            return f"{mean:.2f} ± {sd:.2f}"
+            return f"{mean:.{digits}f} ± {sd:.{digits}f}"
         case float():
-            return f"{cell:.2f}"
+            return f"{cell:.{digits}f}"
         case _:
             return f"{cell:,}"
 
 
-def _group(cells: Sequence[Cell]) -> list[str]:
+def _group(cells: Sequence[Cell], digits: Sequence[int]) -> list[str]:
     """Return the cells of one source: a text that fills several is said once, its detail after a colon in a note."""
     texts: list[str] = []
     said: set[str] = set()
-    for cell in cells:
+    for cell, decimals in zip(cells, digits, strict=True):
         if isinstance(cell, str):
             texts.append("" if cell in said else cell.partition(":")[0])
             said.add(cell)
         else:
-            texts.append(_text(cell))
+            texts.append(_text(cell, decimals))
     return texts
 
 

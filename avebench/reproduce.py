@@ -51,8 +51,8 @@ def run_experiments(
     for plan in plans:
         if request.fresh:
             _forget(plan.cells(), store)
-        failures = _run_missing(plan.cells(), plan.name, store, device, jobs, debug)
-        results = _results(plan.cells(), store)
+        failures = run_missing(plan.cells(), plan.name, store, device, jobs, debug)
+        results = stored_results(plan.cells(), store)
         check_invariants(list(results.values()))
         table = result_table(plan, results, failures)
         emit(table, format)
@@ -82,7 +82,7 @@ def _forget(cells: Sequence[Cell], store: Store) -> None:
             store.forget(key)
 
 
-def _run_missing(
+def run_missing(
     cells: Sequence[Cell], experiment: str, store: Store, device: str, jobs: int | None, debug: bool
 ) -> dict[str, Failure]:
     """Train and score the cells without a result; return the failures by key."""
@@ -106,7 +106,7 @@ def _run_missing(
         )
 
 
-def _results(cells: Sequence[Cell], store: Store) -> dict[str, Result]:
+def stored_results(cells: Sequence[Cell], store: Store) -> dict[str, Result]:
     """Return the results of the finished cells; those of an older scorer are scored again, nothing is retrained."""
     results = {}
     for cell in cells:
