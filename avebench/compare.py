@@ -174,23 +174,31 @@ def _candidates(names: Sequence[str], experiment: str | None) -> list[Chosen]:
         loaded = load_experiment(experiment_path(experiment))
         return [(experiment, loaded, find_rows(names, loaded))]
     packaged = {name: load_experiment(experiment_path(name)) for name in experiment_names()}
-    found: list[Chosen] = []
-    complaints = []
-    for name, loaded in packaged.items():
-        try:
-            found.append((name, loaded, find_rows(names, loaded)))
-        except AvebenchError as error:
-            complaints.append(f"{name}: {error}")
+    found = [(name, loaded, rows) for name, loaded in packaged.items() if (rows := _rows_or_none(names, loaded))]
     if found:
         return found
-    rows = [row for loaded in packaged.values() for row in loaded.rows]
-    known = {row.label for row in rows} | {row.model for row in rows}
-    for name in names:
-        if name.casefold() not in {one.casefold() for one in known}:
-            raise AvebenchError(f"No packaged experiment has a row '{name}'. {near_matches(name, known)}")
-    raise AvebenchError(
-        f"No packaged experiment has all of {', '.join(names)}. Name rows of one table. {' '.join(complaints)}"
-    )
+    known = {name for loaded in packaged.values() for row in loaded.rows for name in (row.label, row.model)}
+    places = []
+    for wanted in names:
+        having = [loaded for loaded in packaged.values() if _has(wanted, loaded)]
+        if not having:
+            raise AvebenchError(f"No packaged experiment has a row '{wanted}'. {near_matches(wanted, known)}")
+        usable = [name for name, loaded in packaged.items() if _rows_or_none([wanted], loaded)]
+        if not usable:
+            find_rows([wanted], having[0])  # Says whether the row is not built or the model has several.
+        places.append(f"{wanted} ({', '.join(usable)})")
+    raise AvebenchError(f"No packaged experiment has all of these rows: {', '.join(places)}. Name rows of one table.")
+
+
+def _has(name: str, experiment: Experiment) -> bool:
+    return any(name.casefold() in {row.label.casefold(), row.model.casefold()} for row in experiment.rows)
+
+
+def _rows_or_none(names: Sequence[str], experiment: Experiment) -> list[Row] | None:
+    try:
+        return find_rows(names, experiment)
+    except AvebenchError:
+        return None
 
 
 def _built_in() -> str:

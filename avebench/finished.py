@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -223,13 +223,10 @@ def check_alike(systems: Sequence[System]) -> None:
     for name, values in fields.items():
         if len(set().union(*values)) > 1:
             each = zip(systems, values, strict=True)
-            differing.append(f"{name} ({', '.join(f'{system.label}: {_listed(value)}' for system, value in each)})")
+            found = ", ".join(f"{system.label}: {' and '.join(sorted(value))}" for system, value in each)
+            differing.append(f"{name} ({found})")
     if differing:
+        names = " and ".join(system.label for system in systems)
         raise AvebenchError(
-            f"{_listed(system.label for system in systems)} cannot be compared: they differ in {'; '.join(differing)}. "
-            "Run them again with the same options."
+            f"{names} cannot be compared: they differ in {'; '.join(differing)}. Run them again with the same options."
         )
-
-
-def _listed(values: Iterable[str]) -> str:
-    return " and ".join(sorted(values))
