@@ -86,23 +86,29 @@ def _finished(
 def _recorded(question: Question, request: Request) -> tuple[Experiment, Finished] | None:
     """Return the rows as recorded, if that is asked for or the data is not here; None if they are to be trained.
 
-    They are those of the first experiment of which all are recorded. AvebenchError if that is asked for and none is.
+    They are those of the first experiment of which all are recorded. AvebenchError if that is asked for and none is, or
+    if options are given that recorded results cannot follow.
     """
-    changed = request.settings or request.profile or request.missing_images
-    if question.recorded and changed:
-        raise AvebenchError("--recorded takes results as they are: leave --profile, --set and other model options out.")
     away = request.dataset is not None and request.data is None and not is_here(request.dataset)
-    if not question.recorded and (changed or not away):
+    if not question.recorded and not away:
         return None
     tried = []
     for name, experiment, rows in _candidates(question.names, question.experiment):
         for dataset in [request.dataset] if request.dataset else [experiment.dataset, _built_in()]:
             folder = recorded_folder(Path(name).stem, dataset, request.train_fraction)
             tried.append(str(folder))
-            if all(recorded_files(folder, row.label) for row in rows):
-                finished = recorded_rows(folder, rows, question.repetitions, request.data)
-                own = f"This is not the table's own data set ({experiment.dataset})."
-                return experiment, replace(finished, banner="" if dataset == experiment.dataset else own)
+            if not all(recorded_files(folder, row.label) for row in rows):
+                continue
+            if request.settings or request.profile or request.missing_images:
+                why = (
+                    "" if question.recorded else f"The data set {dataset} is not here; there is only what is recorded. "
+                )
+                raise AvebenchError(
+                    f"{why}Recorded results are compared as they are: leave --profile, --set and the encoders out."
+                )
+            finished = recorded_rows(folder, rows, question.repetitions, request.data)
+            own = f"This is not the table's own data set ({experiment.dataset})."
+            return experiment, replace(finished, banner="" if dataset == experiment.dataset else own)
     if not question.recorded:
         return None
     raise AvebenchError(

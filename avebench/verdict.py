@@ -81,7 +81,9 @@ def _certainty(comparison: Comparison, pair: Pair) -> str:
         if adjusted < ALPHA
         else "The test set does not settle which of the two is better"
     )
-    return f"{verdict}: {p_values}."
+    trained = any(result.parameters for place in pair for result in comparison.systems[place].results)
+    once = " One repetition does not show how another training would come out." if trained else ""
+    return f"{verdict}: {p_values}." + (once if comparison.repetitions == 1 else "")
 
 
 def _where(comparison: Comparison, pair: Pair) -> str:

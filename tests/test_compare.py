@@ -292,6 +292,8 @@ def test_a_plain_clone_answers_from_recorded_results(place: Path) -> None:
             expected[name] for name in ("rows", "answers", "only_right")
         ]
         assert any("data set jsonl is not here" in note for note in found["notes"])  # type: ignore[attr-defined]
+    done = avebench(place, *COMPARE, "--dataset", "jsonl", "--set", "misses=3")
+    assert done.returncode == 2 and "jsonl is not here; there is only what is recorded" in done.stderr
     done = avebench(place, *COMPARE, "--recorded", "--examples", "1")
     assert done.returncode == 0 and "\n  test-0-dress\n" in done.stdout and "text: " not in done.stdout
 
@@ -377,7 +379,7 @@ def test_names_of_rows(trained: Path, names: tuple[str, ...], message: str) -> N
         (("words",), "Name at least two rows"),
         (("words", "told"), "they differ in protocol (words: told nothing, told: oracle)"),
         (("words", "six", "--metric", "intent_accuracy"), "not available for words, Six"),
-        (("words", "six", "--recorded", "--profile", "quick"), "leave --profile"),
+        (("words", "six", "--recorded", "--profile", "quick"), "leave --profile, --set"),
         (("words", "six", "--recorded", "--train-fraction", "0.5"), "No results of all of words, six are recorded"),
         (("words", "six", "--set", "mises=3"), "Did you mean 'misses'"),
     ],
