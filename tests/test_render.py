@@ -255,6 +255,14 @@ def test_counts_are_grouped_for_people_and_bare_for_programs() -> None:
     assert next(csv.DictReader(io.StringIO(render(content, "csv"))))["counted_products"] == "2200000"
 
 
+def test_a_column_says_how_many_decimals_people_see() -> None:
+    columns = [Column("p", "p", "test", digits=4), Column("difference", "diff.", "test")]
+    content = Table("t", columns, [Section([TableRow("row", [0.00123456, 1.23456])])])
+    assert "0.0012" in printed(content, 80) and "1.23" in printed(content, 80)
+    assert "0.00123456" not in render(content, "md") and "0.0012 |" in render(content, "md")
+    assert json.loads(render(content, "json"))["rows"][0]["test"] == {"p": 0.00123456, "difference": 1.23456}
+
+
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys\nfrom avebench.render import *\n"
