@@ -124,9 +124,13 @@ def show(comparison: Comparison, finished: Finished, table: Table, examples: int
         ids = only_right_ids(comparison, examples) if examples else {}
         sys.stdout.write(rendered(table, said, ids, format))
         return
+    from rich.console import Console
+
+    console = Console(highlight=False)
     for sentence in said:
-        print(sentence)
-    print()
+        # Wrapped between words in a terminal, one line each elsewhere.
+        console.print(sentence, markup=False, soft_wrap=not console.is_terminal)
+    console.print()
     print_table(table)
     if not examples:
         return

@@ -130,8 +130,8 @@ class Cost:
     values: tuple[float, ...]
 
 
-PARAMETERS = "trained parameters (millions)"
-SECONDS = "seconds per 1,000 test examples"
+PARAMETERS = "parameters (millions)"
+SECONDS = "s per 1,000 examples"
 MEMORY = "peak memory (GB)"
 _UNITS = {PARAMETERS: "million trained parameters", SECONDS: "s per 1,000 test examples", MEMORY: "GB peak memory"}
 
