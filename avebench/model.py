@@ -9,7 +9,7 @@ and `Model`. Systems trained by gradient descent derive it from `avebench.nn.neu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -81,7 +81,7 @@ class TrainingConfig(BaseModel):
     patience: int | None = Field(default=None, ge=1)
     """Validations without improvement before training stops; never before half of the budget."""
     selection: str = "tag_f1"
-    """Validation metric that chooses the checkpoint, or `last`."""
+    """Validation metric that chooses the checkpoint (`A or B`: B where the data have no A), or `last`."""
     order: Literal["bucketed", "shuffled", "sequential", "sampled"] = "bucketed"
     """How batches are formed (`avebench.batching.epoch_batches`); `sampled` draws with replacement."""
     precision: Literal["float32", "bf16", "fp16"] = "float32"
@@ -94,6 +94,11 @@ class TrainingConfig(BaseModel):
         if "default" not in self.learning_rates:
             raise ValueError("training.learning_rates needs the entry 'default'")
         return self
+
+    def selected(self, available: Collection[str]) -> str:
+        """Return the first metric of `selection` that is available, the first of all if none is."""
+        names = self.selection.split(" or ")
+        return next((name for name in names if name in available), names[0])
 
 
 class TrainedConfig(ModelConfig):

@@ -430,12 +430,12 @@ class _Run:
         self.history.append({"step": self.step, "epoch": epoch, "losses": losses, "valid": metrics, "seconds": seconds})
         if self.config.selection == "last":
             return
-        if self.config.selection not in metrics:
+        chosen = self.config.selected(metrics)
+        if chosen not in metrics:
             raise AvebenchError(
-                f"Validation has no metric '{self.config.selection}' (training.selection). "
-                f"{near_matches(self.config.selection, [*metrics, 'last'])}"
+                f"Validation has no metric '{chosen}' (training.selection). {near_matches(chosen, [*metrics, 'last'])}"
             )
-        self._select(metrics[self.config.selection])
+        self._select(metrics[chosen])
 
     def _select(self, value: float) -> None:
         """Keep the weights if `value` is the best so far; stop if patience is over and half of the budget spent."""

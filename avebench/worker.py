@@ -25,7 +25,7 @@ from avebench.errors import AvebenchError, DataError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example, Prediction
 from avebench.metrics import SCORER_VERSION
-from avebench.model import Model, TrainedConfig
+from avebench.model import Model, TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
 from avebench.provenance import hardware, resident_peak, revision, versions
 from avebench.registry import add_plugin_file, plugin
@@ -325,7 +325,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
                 "step": progress.step,
                 "total_steps": progress.total_steps,
                 "losses": dict(progress.losses),
-                "valid": {config.training.selection: progress.valid.get(config.training.selection, 0.0)},
+                "valid": _chosen(config.training, progress.valid),
                 "eta_seconds": progress.eta_seconds,
             },
         ),
@@ -334,6 +334,12 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     write_atomically(weights, save(checkpoint.model_tensors(model)))
     write_atomically(done, json.dumps(dataclasses.asdict(record)))
     return Trained(model, dataclasses.asdict(record), device)
+
+
+def _chosen(config: TrainingConfig, valid: Mapping[str, float]) -> dict[str, float]:
+    """Return the validation metric that chooses the checkpoint, by name; 0 before the first validation."""
+    name = config.selected(valid)
+    return {name: valid.get(name, 0.0)}
 
 
 def rescore(result: Result, cell: Cell, store: Store) -> Result:

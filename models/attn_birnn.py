@@ -68,7 +68,7 @@ class Config(WordConfig):
                 "validate_every": None,
                 "patience": 6,
                 "order": "sequential",
-                "selection": "sentence_accuracy",
+                "selection": "sentence_accuracy or tag_f1",
             },
         },
         "products": {

@@ -63,7 +63,6 @@ class Config(TrainedConfig):
                 "selection": "last",
             },
         },
-        "snips": {"training": {"selection": "sentence_accuracy"}},
     }
 
     text_encoder: str = "bert-base-uncased"
@@ -82,7 +81,7 @@ class Config(TrainedConfig):
         clip_norm=1.0,
         batch_size=128,
         epochs=10,
-        selection="tag_f1",
+        selection="sentence_accuracy or tag_f1",
     )
 
     def pretrained(self) -> dict[str, str]:

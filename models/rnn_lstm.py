@@ -61,7 +61,7 @@ class Config(WordConfig):
                 "patience": 6,
                 "order": "sequential",
                 "clip_norm": 5.0,
-                "selection": "sentence_accuracy",
+                "selection": "sentence_accuracy or tag_f1",
             },
         },
         "products": {

@@ -427,3 +427,19 @@ def test_padding_of_the_batch_is_seen_in_training_only() -> None:
         model.train(training_mode)
         wide, narrow = model.scores(together).labels[0], model.scores(alone).labels[0]
         assert torch.allclose(wide, narrow, atol=1e-6) is not training_mode
+
+
+def test_the_metric_that_chooses_follows_what_the_data_have(tmp_path: Path) -> None:
+    """On data with intents sentence accuracy chooses; on product data, which have none, tag F1 does."""
+    for schema, stripped in ((SCHEMA, False), (PRODUCTS, True)):
+        settings = {**TRAINING, "steps": 2, "validate_every": 1, "selection": "sentence_accuracy or tag_f1"}
+        model = build(slot_gated, {"hidden_size": 4, "training": settings}, schema)
+        data = [dataclasses.replace(e, pairs={}) for e in EXAMPLES] if stripped else EXAMPLES
+        script = iter([(10.0, 30.0), (20.0, 20.0)])  # Sentence accuracy rises, tag F1 falls.
+
+        def judge(predictions: Any, script: Any = script, stripped: bool = stripped) -> dict[str, float]:
+            sentences, tags = next(script)
+            return {"tag_f1": tags} if stripped else {"sentence_accuracy": sentences, "tag_f1": tags}
+
+        record = fit(model, data, data, config=model.config.training, repetition=0, folder=tmp_path / "c", score=judge)
+        assert record.best_step == (1 if stripped else 2)

@@ -52,7 +52,7 @@ class WordConfig(TrainedConfig):
     max_words: int | None = Field(default=None, ge=1)
     """Most words of the vocabulary, the commonest ones; all others are unknown. None: all of the training data."""
     reduction: Reduction = "sentence"
-    """Slot loss: mean over sentences of their mean over tags, its sum (Slot-Gated), or the mean over all tags."""
+    """Slot loss: mean over sentences of their mean over tags, its sum (Goo et al.), or the mean over all tags."""
     update: Literal["joint", "separate"] = "joint"
     """One update of the sum of losses, or slots and intents each with a clipped gradient of its own, by one Adam."""
 
@@ -260,7 +260,7 @@ class WordModel(NeuralModel):
         """Return the losses `slots` and `intent` (of the attributes, on product data).
 
         With the reduction `sum` the slot loss is the sum over the batch, the other one the sum over the batch divided
-        by `training.batch_size`, for a short last batch too: Slot-Gated's code.
+        by `training.batch_size`, for a short last batch too (Goo et al., their code).
         """
         slots, counts, labels = self.example_losses(batch)
         if self.config.reduction == "token":
