@@ -129,6 +129,7 @@ def run(
 
     Examples: avebench run table6; avebench run table6 --dataset fashion --data DIR --text-encoder minilm --seeds 3
     """
+    from avebench.cells import parse_settings
     from avebench.plan import Request
     from avebench.reproduce import run_experiments
 
@@ -183,6 +184,7 @@ def compare(
     text_encoder: Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")] = None,
     image_encoder: Annotated[str | None, typer.Option(help="Hub id, folder or demo.")] = None,
     missing_images: Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")] = None,
+    option: Options = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
     ] = None,
@@ -202,6 +204,7 @@ def compare(
 
     Examples: avebench compare dram virc-text; avebench compare dictionary virc-text --dataset demo --recorded
     """
+    from avebench.cells import parse_settings
     from avebench.compare import Question
     from avebench.compare import compare as answer
     from avebench.plan import Request
@@ -215,6 +218,7 @@ def compare(
         train_fraction=train_fraction,
         profile=profile,
         missing_images=missing_images.value if missing_images else None,
+        reader_options=parse_settings(option or []),
         settings=_settings(set_, text_encoder, image_encoder),
     )
     question = Question(names, experiment, seeds, recorded, metric, examples)

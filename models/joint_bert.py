@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from avebench.examples import AttributeSchema, Example, Prediction
 from avebench.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
-from avebench.nn.bilstm_crf import prefix_mask
 from avebench.nn.crf import CRF
 from avebench.nn.neural import Batch, NeuralModel
+from avebench.nn.ragged import prefix_mask
 from avebench.nn.slot_filling import IGNORED, Labels, Scores, padded, slot_losses
 from avebench.nn.text_encoder import EncodedText, TextEncoder
 
