@@ -53,9 +53,9 @@ from avebench.models.dram_blocks import (
     selected_pairs,
 )
 from avebench.models.dram_names import NameEncoder, NameUse
-from avebench.models.dram_pictures import Pictures
 from avebench.models.dram_stream import JointStream, PatchPosition, Read, TextStream, packed
 from avebench.models.dram_text import RELEASED_WIDTH, Labeller, Labelling, Tags, TagSet, Text, padded_tags
+from avebench.models.pictures import Pictures
 from avebench.nn.bilstm_crf import BiLSTMCRF
 from avebench.nn.image_encoder import BatchNorm, Layout, Normalisation
 from avebench.nn.neural import Batch, NeuralModel, move

@@ -20,6 +20,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Units
+from avebench.nn.neural import padded
 from avebench.nn.pretrained import first_line, load_pretrained, quiet
 from avebench.weights import encoder_folder
 
@@ -124,13 +125,13 @@ class TextEncoder(nn.Module):
 
         S is at least 1, so that a batch of empty texts has tensors too.
         """
-        ids = _padded([text.ids for text in encoded], self.tokenizer.pad_token_id)
+        ids = padded([text.ids for text in encoded], self.tokenizer.pad_token_id)
         pieces = torch.tensor([len(text.ids) for text in encoded])
         return {
             "ids": ids,
             "mask": torch.arange(ids.size(1)) < pieces.unsqueeze(1),
-            "first": _padded([text.first for text in encoded], 0),
-            "counts": _padded([text.counts for text in encoded], 0),
+            "first": padded([text.first for text in encoded], 0),
+            "counts": padded([text.counts for text in encoded], 0),
             "lengths": [len(text.first) for text in encoded],
         }
 
@@ -175,14 +176,6 @@ class TextEncoder(nn.Module):
 
 def _array(values: Sequence[int]) -> _Ids:
     return np.array(values, dtype=np.int32)
-
-
-def _padded(rows: Sequence[_Ids], value: int) -> Tensor:
-    """Return the rows as one long tensor (B, W), W at least 1, filled up with `value`."""
-    table = np.full((len(rows), max([1, *(len(row) for row in rows)])), value, dtype=np.int64)
-    for number, row in enumerate(rows):
-        table[number, : len(row)] = row
-    return torch.from_numpy(table)
 
 
 def _check_architecture(place: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""How DRAM sees pictures: an encoder that is tuned, the cached patches of a frozen one, or arrays made elsewhere."""
+"""How a system sees pictures: an encoder that is tuned, cached patches of a frozen one, or arrays made elsewhere."""
 
 from __future__ import annotations
 
@@ -61,6 +61,10 @@ class Pictures(nn.Module):
             present = torch.tensor([example.picture is not None for example in examples])
         return {"patches": self._frozen().stack(examples), "present": present}
 
+    def collate_pooled(self, examples: Sequence[Example]) -> Batch:
+        """Return `pooled` (B, C) of arrays made elsewhere; empty with an encoder, whose pooled vector is the mean."""
+        return {"pooled": self._ready.pooled(examples)} if isinstance(self._ready, PrecomputedFeatures) else {}
+
     def _frozen(self) -> CachedPatches | PrecomputedFeatures:
         """Return the patches of the frozen encoder, which computes on the model's device."""
         if self._ready is None:
@@ -74,3 +78,11 @@ class Pictures(nn.Module):
             return patches
         found: Tensor = self.encoder(batch["pixels"], batch["present"], batch["zeroed"])
         return found
+
+    def pooled(self, batch: Batch, patches: Tensor) -> Tensor:
+        """Return one vector (B, C) per picture: the arrays' own, else the mean of the patches G (B, P, C).
+
+        That mean is what a ResNet's average pool gives. It is 0 without a picture.
+        """
+        vectors: Tensor = batch["pooled"] if "pooled" in batch else patches.mean(dim=1)
+        return vectors
