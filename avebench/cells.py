@@ -18,7 +18,10 @@ from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.registry import Plugin, plugin
-from avebench.weights import cache_folder, file_digest, weights_digest, write_atomically
+from avebench.weights import Kind, cache_folder, file_digest, weights_digest, write_atomically
+
+_KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
+"""Role of something pretrained -> how it is named; other roles name a file or a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,13 @@ def _core_digest() -> str:
     return sha256([file_digest(source) for source in sources])
 
 
+@cache
+def _source_digests(system: Plugin) -> list[str]:
+    """Return the hashes of what a plug-in's `Config` may be made of: its file, or all modules beside a packaged one."""
+    beside = [system.source] if system.origin.endswith(".py") else sorted(system.source.parent.glob("*.py"))
+    return [file_digest(source) for source in beside]
+
+
 def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_fraction: float) -> Resolved:
     """Return the full config of a row: plug-in default < preset < profile < table defaults < row < command line.
 
@@ -118,7 +128,7 @@ def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_f
     memo = (
         cache_folder()
         / "resolved"
-        / (sha256([file_digest(system.source), _core_digest(), row.preset, layers]) + ".json")
+        / (sha256([system.name, _source_digests(system), _core_digest(), row.preset, layers]) + ".json")
     )
     if memo.is_file():
         return Resolved(**json.loads(memo.read_text()))
@@ -196,7 +206,7 @@ def cells_of_row(
     """Return the cells of one row, one per repetition, with their keys."""
     card = plugin("models", row.model).card
     weights = {
-        role: {"name": name, "sha256": weights_digest(name, "image" if role == "image_encoder" else "text")}
+        role: {"name": name, "sha256": weights_digest(name, _KINDS.get(role, "files"))}
         for role, name in sorted(resolved.pretrained.items())
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.

@@ -204,18 +204,7 @@ class PrecomputedFeatures:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).expanduser()
-        path = self.folder / PRECOMPUTED_IDS
-        try:
-            ids = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise AvebenchError(
-                f"The ids of precomputed features cannot be read from {path} ({error}). The folder needs "
-                f"{PRECOMPUTED_IDS}, {REGIONS} and {POOLED} of the JAVE release."
-            ) from None
-        self._positions: dict[str, int] = {}
-        for number, identity in enumerate(ids):
-            if self._positions.setdefault(identity.strip(), number) != number:
-                raise AvebenchError(f"{path}, line {number + 1}: the id '{identity}' is there twice. Remove one row.")
+        self._positions = released_ids(self.folder / PRECOMPUTED_IDS, f"{REGIONS} and {POOLED}")
         self._arrays: dict[str, Row] = {}
 
     @property
@@ -262,24 +251,50 @@ class PrecomputedFeatures:
         )
 
     def _array(self, file: str, dimensions: int) -> Row:
-        """Return one of the arrays; pickled objects are refused."""
-        if file in self._arrays:
-            return self._arrays[file]
-        path = self.folder / file
-        if not path.is_file():
-            raise AvebenchError(
-                f"The file {file} of the precomputed features is missing in {self.folder}. The public sample of JAVE "
-                "lacks it; the full release, by application to its authors, has it."
-            )
-        try:
-            array: Row = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise AvebenchError(f"The array {path} cannot be read ({error}). Copy the file again.") from None
-        if array.ndim != dimensions or len(array) != len(self._positions) or array.dtype.kind != "f":
+        """Return one of the arrays."""
+        if file not in self._arrays:
             shape = "(m, P, C)" if dimensions == 3 else "(m, C)"
-            raise AvebenchError(
-                f"The array {path} is {array.dtype}{array.shape}; it must hold floating-point numbers {shape} with "
-                f"m = {len(self._positions)}, the number of lines of {PRECOMPUTED_IDS}."
-            )
-        self._arrays[file] = array
-        return array
+            self._arrays[file] = released_array(self.folder / file, shape, len(self._positions), PRECOMPUTED_IDS)
+        return self._arrays[file]
+
+
+def released_ids(path: Path, arrays: str) -> dict[str, int]:
+    """Return id -> row of a file of the JAVE release that names the rows of `arrays`, one a line.
+
+    AvebenchError if it is missing, no UTF-8, or names a row twice.
+    """
+    try:
+        ids = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise AvebenchError(
+            f"The ids of precomputed features cannot be read from {path} ({error}). The folder needs {path.name}, "
+            f"{arrays} of the JAVE release."
+        ) from None
+    positions: dict[str, int] = {}
+    for number, identity in enumerate(ids):
+        if positions.setdefault(identity.strip(), number) != number:
+            raise AvebenchError(f"{path}, line {number + 1}: the id '{identity}' is there twice. Remove one row.")
+    return positions
+
+
+def released_array(path: Path, shape: str, rows: int, ids: str) -> Row:
+    """Return an array of the JAVE release, memory-mapped; pickled objects are refused.
+
+    AvebenchError if it is missing, broken, or not of as many dimensions as `shape` names and of `rows` rows, the number
+    of lines of the file `ids`.
+    """
+    if not path.is_file():
+        raise AvebenchError(
+            f"The file {path.name} of the precomputed features is missing in {path.parent}. The public sample of JAVE "
+            "lacks it; the full release, by application to its authors, has it."
+        )
+    try:
+        array: Row = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise AvebenchError(f"The array {path} cannot be read ({error}). Copy the file again.") from None
+    if array.ndim != shape.count(",") + 1 or len(array) != rows or array.dtype.kind != "f":
+        raise AvebenchError(
+            f"The array {path} is {array.dtype}{array.shape}; it must hold floating-point numbers {shape} with "
+            f"{shape[1]} = {rows}, the number of lines of {ids}."
+        )
+    return array

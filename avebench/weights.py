@@ -14,6 +14,7 @@ from platformdirs import user_cache_dir
 from avebench.errors import AvebenchError
 
 Modality = Literal["text", "image"]
+Kind = Literal["text", "image", "files"]
 ENCODERS = Path(__file__).parent / "encoders"
 """The encoders that this package ships: folders NAME-MODALITY, made by `avebench pretrain NAME`."""
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
@@ -27,6 +28,10 @@ TORCHVISION_FILES: dict[str, tuple[str, ...]] = {
 """ImageNet V1 weights of torchvision by file name: today's, and the older file (before 0.10) of the same training."""
 PRECOMPUTED_IDS = "cids_of_imgs"
 """The file that marks a folder of precomputed picture features in the layout of the JAVE release."""
+PRECOMPUTED_TEXT_IDS = "sids_of_txts"
+"""The file that marks a folder of precomputed text states in that layout."""
+RELEASED_VOCABULARY = ("vocab.label", "vocab.bio", "vocab.word")
+"""The files of a vocabulary folder of that release."""
 
 
 def cache_folder() -> Path:
@@ -121,6 +126,12 @@ def image_weights(name: str) -> Path:
     return encoder_folder(name, "image")
 
 
+def text_weights(name: str) -> Path:
+    """Return the folder of a text encoder, or of precomputed text states; AvebenchError if it is not here."""
+    path = Path(name).expanduser()
+    return path if (path / PRECOMPUTED_TEXT_IDS).is_file() else encoder_folder(name)
+
+
 def _torchvision_cache(name: str) -> Path:
     """Return the checkpoint of a torchvision model in torch's hub cache; AvebenchError says how to get it there."""
     torch_home = os.environ.get("TORCH_HOME")
@@ -149,9 +160,17 @@ def _hub_cache(name: str) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
-def weights_digest(name: str, modality: Modality = "text") -> str:
-    """Return one hash over the config, tokenizer and weight files of the encoder `name`, or over its arrays."""
-    location = image_weights(name) if modality == "image" else encoder_folder(name)
+def weights_digest(name: str, kind: Kind = "text") -> str:
+    """Return one hash over the config, tokenizer and weight files of the encoder `name`, or over its arrays.
+
+    Of the kind `files`, `name` is a file (of word vectors), or a folder of the JAVE release. AvebenchError if it is not
+    here.
+    """
+    location = Path(name).expanduser()
+    if kind != "files":
+        location = image_weights(name) if kind == "image" else text_weights(name)
+    elif not location.exists():
+        raise AvebenchError(f"There is no file or folder {location}. Check the options of the row.")
     if location.is_file():
         return file_digest(location)
     digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if _decides(path)}
@@ -161,4 +180,6 @@ def weights_digest(name: str, modality: Modality = "text") -> str:
 def _decides(path: Path) -> bool:
     """Return True for a file of an encoder folder that can change what the encoder returns."""
     known = {"config.json", "preprocessor_config.json", "vocab.txt", "tokenizer.json", PRECOMPUTED_IDS}
-    return path.name in known or path.suffix in WEIGHT_SUFFIXES or path.name.startswith("imgs.embedded")
+    known |= {PRECOMPUTED_TEXT_IDS, *RELEASED_VOCABULARY}
+    computed = path.name.startswith(("imgs.embedded", "txts.embedded"))
+    return path.name in known or path.suffix in WEIGHT_SUFFIXES or computed
