@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "blue", "red", "dress", "sun", "##dress", "##es", "long", "a"]
@@ -65,6 +66,16 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         RobertaModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a text file with vectors of 12 numbers for some words of titles, in GloVe's format."""
+    path = tmp_path_factory.mktemp("vectors") / "tiny.txt"
+    numbers = np.random.default_rng(0).normal(size=(6, 12)).round(4)
+    words = ("red", "blue", "dress", "long", "sundress", "green")
+    path.write_text("\n".join(" ".join((word, *map(str, row))) for word, row in zip(words, numbers, strict=True)))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -83,3 +83,10 @@ def test_key_follows_encoder_content_not_its_path(tmp_path: Path) -> None:
     )
     assert one == same
     assert set(one).isdisjoint(other)
+
+
+def test_equal_layers_of_two_models_are_remembered_apart() -> None:
+    known = {"dictionary": set(), "jave": {"text_encoder"}, "m-jave": {"text_encoder", "image_encoder"}}
+    for model, roles in known.items():
+        for _ in range(2):  # Made, then remembered.
+            assert set(resolve(Row(label="r", model=model), QUICK, {}, 1.0).pretrained) == roles

@@ -27,6 +27,11 @@ ARM = {"arm": "prototype", "range_threshold": 0.4, "range_weight": 1.0}
 RELEASED = {"labelling": "pieces", "blank_tag": True, "pad_mask": "concatenate", "patch_layout": "reshape"}
 RELEASED |= {"continuation_tag": True, "text_type": 1, "tem_projections": "frozen", "crf_reduction": "sum"}
 SMALL = {"embedding_size": 16, "hidden_size": 16, "training": TRAINING}
+LSTM = {"encoder": "lstm", "embedding": 16, "lstm_hidden": 16, "min_count": 1, "training": TRAINING}
+SEES = {"image_encoder": "tiny_resnet", "image_size": 8}
+CRF = {"decoder": "bilstm-crf", "loss_reduction": "mean"}
+OPENTAG = {"embedding": 16, "hidden": 16, "attention_inner": 16, "min_count": 1, "dropout": 0.1}
+OPENTAG["training"] = TRAINING
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "attn-birnn": [SMALL, {**SMALL, "padded_length": None, "update": "separate", "digits": "keep"}],
     "dictionary": [{}],
@@ -51,6 +56,30 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"hidden_size": 16, "training": TRAINING},
         {"hidden_size": 16, "attention": "intent", "training": TRAINING},
         {"hidden_size": 16, "masked": True, "update": "joint", "reduction": "token", "training": TRAINING},
+    ],
+    "jave": [
+        BERT,
+        {**BERT, "text_encoder": "tiny_roberta", "text_tuned": True, "pooling": "mean", "attention_norm": "softmax"},
+        LSTM,
+        {**LSTM, "label_injection": False, "kl_weight": 0.0, "specials": False, "lstm_layers": 1},
+        {**BERT, "attribute_task": False, "kl_positions": "units"},
+        {**BERT, **CRF},
+        {**LSTM, **CRF, "attribute_task": False},
+    ],
+    "m-jave": [
+        {**BERT, **SEES},
+        {**LSTM, **SEES, "attention_norm": "softmax", "image_tuned": True},
+        {**BERT, **SEES, "global_images": "open", "regional_images": "open"},
+        {**BERT, **SEES, "regional_images": "none", "kl_weight": 0.0},
+        {**LSTM, **SEES, "attribute_task": False},
+        {**BERT, "global_images": "none"},
+        {**BERT, **SEES, **CRF, "text_tuned": True, "image_tuned": True},
+    ],
+    "opentag": [
+        OPENTAG,
+        {**OPENTAG, "system": "bilstm-crf"},
+        {**OPENTAG, "vectors": "tiny_vectors"},
+        {**OPENTAG, "vectors": "tiny_vectors", "vectors_tuned": False, "system": "bilstm-crf"},
     ],
 }
 """Options of small variants by model; `tiny_...` stand for the folders of the fixtures."""

@@ -16,11 +16,11 @@ def prefix_mask(lengths: Sequence[int] | Tensor, width: int, device: torch.devic
 
 
 def run_lstm(lstm: nn.LSTM, states: Tensor, lengths: Sequence[int]) -> Tensor:
-    """Return what a batch-first LSTM of one layer makes of `states` (B, S, D), as (B, S, H or 2H).
+    """Return what a batch-first LSTM makes of `states` (B, S, D), as (B, S, H or 2H).
 
     Neither padding nor the other rows change a state; what stands behind a row's end is 0. A row may be empty.
     """
-    if states.device.type != "cpu":
+    if states.device.type != "cpu" or lstm.num_layers > 1:
         return _packed(lstm, states, lengths)
     # A packed batch runs step by step on a CPU; a padded one is a single fused call, 2 to 4 times as fast. Forwards,
     # padding comes last and changes nothing; backwards, each row is turned around within its own length.
