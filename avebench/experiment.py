@@ -103,6 +103,13 @@ class Published:
     caveats: tuple[str, ...]
 
 
+@cache
+def published_marks() -> dict[str, str]:
+    """Return what the marks on rows of the packaged published.toml mean."""
+    marks: dict[str, str] = _read_toml(_packaged() / "published.toml")["marks"]
+    return marks
+
+
 def _packaged() -> Path:
     return Path(str(files("avebench.experiments")))
 

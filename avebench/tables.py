@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Container, Mapping, Sequence
 
 from avebench.errors import AvebenchError
-from avebench.experiment import Published, published_rows
+from avebench.experiment import Published, published_marks, published_rows
 from avebench.metrics import Counts, invariant_faults
 from avebench.plan import Plan, PlannedRow
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
@@ -61,6 +61,7 @@ def result_table(plan: Plan, results: Mapping[str, Result], failed: Container[st
         source=source,
         notes=[*_notes(plan, list(results.values()), published), *notes],
         banner=plan.banner,
+        marks=published_marks(),
     )
 
 

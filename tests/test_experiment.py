@@ -83,3 +83,16 @@ def test_profile_steps_follow_the_train_fraction() -> None:
     assert experiments.profile_options("paper", 1.0) == {}
     with pytest.raises(AvebenchError, match="quick"):
         experiments.profile_options("quik", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "others"),
+    [("table8", "journal-8", {"arxiv-4/JAVE-LSTM", "arxiv-4/M-JAVE-LSTM"}), ("table9", "journal-9", set())],
+)
+def test_comparison_tables_hold_every_published_row(name: str, table: str, others: set[str]) -> None:
+    loaded = experiments.load_experiment(experiments.experiment_path(name))
+    published = {key for key in experiments.published_rows() if key.startswith(f"{table}/")}
+    assert published | others == {row.published for row in loaded.rows if not row.reference}
+    for row in loaded.rows:
+        marks = {"*"} & set(row.published or "")
+        assert marks == set(row.marks) and marks <= set(experiments.published_marks())
