@@ -23,8 +23,11 @@ def encoder(folder: Path) -> None:
     """Write a BERT of the size of RoBERTa-small-Chinese with random weights."""
     from transformers import BertConfig, BertModel
 
+    from avebench.nn.pretrained import quiet
+
     shape = {"hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 2048}
-    BertModel(BertConfig(vocab_size=100, **shape)).save_pretrained(folder)
+    with quiet():
+        BertModel(BertConfig(vocab_size=100, **shape)).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"]))
 
 

@@ -30,7 +30,7 @@ def run_lstm(lstm: nn.LSTM, states: Tensor, lengths: Sequence[int]) -> Tensor:
         outputs = _direction(lstm, 0, states)
         if lstm.bidirectional:
             places = torch.arange(states.size(1)).expand_as(mask)
-            mirror = torch.where(mask, torch.tensor(lengths).unsqueeze(1) - 1 - places, places).unsqueeze(
+            mirror = torch.where(mask, torch.as_tensor(lengths).unsqueeze(1) - 1 - places, places).unsqueeze(
                 2
             )  # (B, S, 1)
             turned = _direction(lstm, 1, states.gather(1, mirror.expand_as(states)))
@@ -50,7 +50,7 @@ def _direction(lstm: nn.LSTM, number: int, states: Tensor) -> Tensor:
 def _packed(lstm: nn.LSTM, states: Tensor, lengths: Sequence[int]) -> Tensor:
     """Return the same through a packed batch, for which GPUs have a fused kernel."""
     # An LSTM refuses empty rows: they run over one padding position.
-    ends = torch.tensor(lengths).clamp(min=1)
+    ends = torch.as_tensor(lengths).cpu().clamp(min=1)
     packed = pack_padded_sequence(states, ends, batch_first=True, enforce_sorted=False)
     hidden, _ = pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=states.size(1))
     return hidden.masked_fill(~prefix_mask(lengths, states.size(1), states.device).unsqueeze(2), 0.0)
