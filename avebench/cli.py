@@ -63,6 +63,19 @@ DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of the d
 Formats = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
 
 Options = Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the reader.")]
+TrainFraction = Annotated[float, typer.Option(help="Share of the training products, above 0 and at most 1.")]
+Profile = Annotated[
+    str | None, typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
+Jobs = Annotated[int | None, typer.Option(help="Cells at a time; default: one per core, on a GPU one.")]
+TextEncoder = Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")]
+ImageEncoder = Annotated[str | None, typer.Option(help="Hub id, folder or demo.")]
+MissingPictures = Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
+]
+Out = Annotated[Path, typer.Option(help="Folder of the finished cells.")]
 
 
 def _register(plugins: list[Path] | None) -> None:
@@ -102,20 +115,16 @@ def run(
     data: DataFolder = None,
     rows: Annotated[str | None, typer.Option(help="Labels of rows to run, separated by commas.")] = None,
     seeds: Annotated[int, typer.Option(help="Number of repetitions.")] = 1,
-    train_fraction: Annotated[float, typer.Option(help="Share of the training products, above 0 and at most 1.")] = 1.0,
-    profile: Annotated[
-        str | None, typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(help="Cells at a time; default: one per core, on a GPU one.")] = None,
-    text_encoder: Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")] = None,
-    image_encoder: Annotated[str | None, typer.Option(help="Hub id, folder or demo.")] = None,
-    missing_images: Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")] = None,
+    train_fraction: TrainFraction = 1.0,
+    profile: Profile = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    text_encoder: TextEncoder = None,
+    image_encoder: ImageEncoder = None,
+    missing_images: MissingPictures = None,
     option: Options = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
+    set_: Settings = None,
+    out: Out = Path("runs"),
     record: Annotated[bool, typer.Option("--record", help="Write results/ for the repository as well.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells again.")] = False,
     slices: Annotated[bool, typer.Option("--slices", help="Print F1 per slice as well.")] = False,
@@ -175,20 +184,16 @@ def compare(
     ] = None,
     data: DataFolder = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of repetitions; default: 1, recorded all.")] = None,
-    train_fraction: Annotated[float, typer.Option(help="Share of the training products, above 0 and at most 1.")] = 1.0,
-    profile: Annotated[
-        str | None, typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = "auto",
-    jobs: Annotated[int | None, typer.Option(help="Cells at a time; default: one per core, on a GPU one.")] = None,
-    text_encoder: Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")] = None,
-    image_encoder: Annotated[str | None, typer.Option(help="Hub id, folder or demo.")] = None,
-    missing_images: Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")] = None,
+    train_fraction: TrainFraction = 1.0,
+    profile: Profile = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    text_encoder: TextEncoder = None,
+    image_encoder: ImageEncoder = None,
+    missing_images: MissingPictures = None,
     option: Options = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
+    set_: Settings = None,
+    out: Out = Path("runs"),
     recorded: Annotated[
         bool, typer.Option("--recorded", help="Compare what results/ holds, whatever its options; train nothing.")
     ] = False,
@@ -269,7 +274,7 @@ def ui(
 
 @app.command()
 def sync(
-    out: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("runs"),
+    out: Out = Path("runs"),
     tracking_uri: Annotated[
         str | None, typer.Option(help="Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
     ] = None,

@@ -28,12 +28,12 @@ from torch.nn import functional
 
 from avebench.errors import DataError
 from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
-from avebench.metrics import INTENT, gold_attributes
+from avebench.metrics import INTENT, UNKNOWN, gold_attributes
 from avebench.model import ChunkScheme, TrainedConfig, Vocabulary
 from avebench.nn.neural import Batch, NeuralModel, Update
 from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
 
-PAD, UNKNOWN = "_PAD", "_UNK"
+PAD = "_PAD"
 SPECIAL = [PAD, UNKNOWN]
 IGNORED = -100
 """Target of a position that has no tag."""
