@@ -20,8 +20,13 @@ from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.registry import Plugin, plugin
 from avebench.weights import Kind, cache_folder, file_digest, weights_digest, write_atomically
 
-_KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
+KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
+
+
+def kind_of(role: str) -> Kind:
+    """Return how something pretrained is named in a role."""
+    return KINDS.get(role, "files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,8 @@ def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_f
     not have are passed over and reported in `unknown` (of the command line). The row's own options must all fit.
     """
     system = plugin("models", row.model)
-    layers = [profile_options(overrides.profile, train_fraction), defaults, row.options, overrides.settings]
+    options = row.options_of(overrides.profile)
+    layers = [profile_options(overrides.profile, train_fraction), defaults, options, overrides.settings]
     memo = (
         cache_folder()
         / "resolved"
@@ -206,7 +212,7 @@ def cells_of_row(
     """Return the cells of one row, one per repetition, with their keys."""
     card = plugin("models", row.model).card
     weights = {
-        role: {"name": name, "sha256": weights_digest(name, _KINDS.get(role, "files"))}
+        role: {"name": name, "sha256": weights_digest(name, kind_of(role))}
         for role, name in sorted(resolved.pretrained.items())
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.

@@ -36,6 +36,23 @@ class Format(StrEnum):
     latex = "latex"
 
 
+class ReportFormat(StrEnum):
+    """Output of a report."""
+
+    html = "html"
+    md = "md"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+class PlainFormat(StrEnum):
+    """Output of what is not a table."""
+
+    terminal = "terminal"
+    json = "json"
+
+
 class Kind(StrEnum):
     """What `list` can list."""
 
@@ -76,6 +93,16 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
 ]
 Out = Annotated[Path, typer.Option(help="Folder of the finished cells.")]
+Table = Annotated[str, typer.Option("--experiment", help="Name or path of the table.")]
+RowName = Annotated[str, typer.Option("--row", help="Label of a row, or the name of a model that stands in one row.")]
+TrainedOn = Annotated[str | None, typer.Option("--dataset", help="Data set that the row was trained on.")]
+TrainedFraction = Annotated[
+    float | None, typer.Option("--train-fraction", help="Share of the training products it was trained on.")
+]
+Repetition = Annotated[int | None, typer.Option(min=0, help="Which repetition; default: the first, 0.")]
+CellKey = Annotated[str, typer.Option("--cell", help="First characters of a cell's key, where several are left.")]
+ProductText = Annotated[str | None, typer.Option("--text", help="The text of one product.")]
+ProductImage = Annotated[Path | None, typer.Option("--image", help="The picture of that product.")]
 
 
 def _register(plugins: list[Path] | None) -> None:
@@ -260,6 +287,123 @@ def score(
 
 
 @app.command()
+def predict(
+    experiment: Table,
+    row: RowName,
+    input: Annotated[Path | None, typer.Option(help="Products, gold JSONL; gold in it is not looked at.")] = None,
+    output: Annotated[Path | None, typer.Option(help="New file of predictions, one line per product.")] = None,
+    text: ProductText = None,
+    image: ProductImage = None,
+    dataset: TrainedOn = None,
+    train_fraction: TrainedFraction = None,
+    repetition: Repetition = None,
+    cell: CellKey = "",
+    data: DataFolder = None,
+    missing_images: MissingPictures = None,
+    device: Device = "auto",
+    out: Out = Path("runs"),
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+) -> None:
+    """Use a trained row on products: a file of them, or one that is given and printed.
+
+    A line that is no product, or whose picture the row needs and cannot read, is answered by a record
+    {id, line, error}, and the exit code stays 0. The same command continues one that was killed.
+
+    Examples: avebench predict --experiment table6 --row DRAM --input products.jsonl --output out.jsonl;
+    avebench predict --experiment table6 --row DRAM --text "a blue dress" --image photo.jpg
+    """
+    from avebench.choice import Choice, find_trained
+    from avebench.predict import predict_file, prediction_table, single_product
+    from avebench.render import emit
+    from avebench.results import Store
+    from avebench.trained import load_trained
+
+    if (input is None) == (text is None) or (input is None) != (output is None) or (image and text is None):
+        raise AvebenchError("Give --input and --output for a file of products, or --text (and --image) for one.")
+    _register(plugin)
+    result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell))
+    trained = load_trained(result, Store(out), device, data)
+    if input is not None and output is not None:
+        missing = missing_images or MissingImages.error
+        typer.echo(predict_file(trained, result.key, input, output, missing.value))
+    elif text is not None:
+        example = single_product(text, image, trained)
+        emit(prediction_table(example, trained.predict([example])[0][0], row), format.value)
+
+
+@app.command()
+def explain(
+    experiment: Table,
+    row: RowName,
+    example: Annotated[str | None, typer.Option(help="Id of an example of the row's data set.")] = None,
+    split: Annotated[str, typer.Option(help="Split of that example.")] = "test",
+    text: ProductText = None,
+    image: ProductImage = None,
+    png: Annotated[Path | None, typer.Option(help="Folder for drawings: the tags, attention per token.")] = None,
+    dataset: TrainedOn = None,
+    train_fraction: TrainedFraction = None,
+    repetition: Repetition = None,
+    cell: CellKey = "",
+    data: DataFolder = None,
+    device: Device = "auto",
+    out: Out = Path("runs"),
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+) -> None:
+    """Show why a trained row predicts what it predicts: tags, range scores, similarities, attention over the picture.
+
+    Example: avebench explain --experiment table6 --row DRAM --text "a blue dress" --image photo.jpg --png overlays
+    """
+    from avebench.choice import Choice, find_trained
+    from avebench.explain import draw, example_of, show
+    from avebench.explain import explain as explained
+    from avebench.predict import single_product
+    from avebench.results import Store
+    from avebench.trained import load_trained
+
+    if (example is None) == (text is None) or (image and text is None):
+        raise AvebenchError("Give --example for one of the data set, or --text (and --image) for a product.")
+    _register(plugin)
+    result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell))
+    shown = None if example is None else example_of(result, split, example, data)
+    trained = load_trained(result, Store(out), device, data)
+    explanation = explained(trained, shown or single_product(text or "", image, trained), row)
+    show(explanation, row, format.value)
+    if png is not None:
+        typer.echo(draw(explanation, png), err=True)
+
+
+@app.command()
+def report(
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Names or paths of tables; default: all that have results.")
+    ] = None,
+    out: Out = Path("runs"),
+    recorded: Annotated[bool, typer.Option("--recorded", help="Show what results/ holds as well.")] = False,
+    data: DataFolder = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write; default: report.html, of other formats standard output.")
+    ] = None,
+    plugin: Plugins = None,
+    format: Annotated[
+        ReportFormat, typer.Option("--format", help="A page, or its tables in another format.")
+    ] = ReportFormat.html,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks.")] = False,
+) -> None:
+    """Write one self-contained HTML page of what was measured; train nothing.
+
+    Examples: avebench report; avebench report table6 --recorded --format latex
+    """
+    from avebench.report.writing import write_report
+
+    _register(plugin)
+    written = write_report(experiments or [], out=out, recorded=recorded, data=data, output=output, format=format.value)
+    if written is not None:
+        typer.echo(f"The report is in {written} ({written.stat().st_size / 1e6:.1f} MB).", err=format.value != "html")
+
+
+@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
     tracking_uri: Annotated[
@@ -283,6 +427,18 @@ def sync(
     from avebench.tracking import sync as upload
 
     typer.echo(f"{upload(out, tracking_uri)} results uploaded.")
+
+
+@app.command()
+def doctor(
+    plugin: Plugins = None,
+    format: Annotated[PlainFormat, typer.Option("--format", help="How it is printed.")] = PlainFormat.terminal,
+) -> None:
+    """Say what this machine is, which data sets, encoders and extras are here, and what each experiment can run on."""
+    from avebench.doctor import examine, show
+
+    _register(plugin)
+    show(examine(), format.value)
 
 
 @app.command()
@@ -342,7 +498,7 @@ def data_stats(
     """Print published beside counted statistics, and the fingerprint."""
     from avebench.cells import parse_settings
     from avebench.data import open_dataset, stats_rows
-    from avebench.listing import statistics_table
+    from avebench.datastatistics import statistics_table
     from avebench.render import emit
 
     _register(plugin)

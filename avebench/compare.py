@@ -107,8 +107,8 @@ def _recorded(question: Question, request: Request) -> tuple[Experiment, Finishe
                     f"{why}Recorded results are compared as they are: leave --profile, --set and the encoders out."
                 )
             finished = recorded_rows(folder, rows, question.repetitions, request.data)
-            own = f"This is not the table's own data set ({experiment.dataset})."
-            return experiment, replace(finished, banner="" if dataset == experiment.dataset else own)
+            foreign = experiment.foreign(dataset, finished.systems[0].results[0].fingerprint)
+            return experiment, replace(finished, banner=foreign and f"{foreign}.")
     if not question.recorded:
         return None
     raise AvebenchError(
@@ -184,6 +184,8 @@ def _candidates(names: Sequence[str], experiment: str | None) -> list[Chosen]:
         loaded = load_experiment(experiment_path(experiment))
         return [(experiment, loaded, find_rows(names, loaded))]
     packaged = {name: load_experiment(experiment_path(name)) for name in experiment_names()}
+    # What is made of rows of other tables would only be a second place for the same rows.
+    packaged = {name: loaded for name, loaded in packaged.items() if loaded.kind == "table" and not loaded.alias}
     found = [(name, loaded, rows) for name, loaded in packaged.items() if (rows := _rows_or_none(names, loaded))]
     if found:
         return found

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,10 +16,10 @@ from avebench.examplecounts import AttributeFamily, ExampleCounts
 from avebench.metrics import METRICS, Counts, Family
 from avebench.results import Result
 from avebench.seeds import derive_seed
-from avebench.significance import RESAMPLES, Contrast, Measure, contrast, holm, ratio
+from avebench.significance import RESAMPLES, Contrast, Measure, contrast, holm, intervals, ratio
+from avebench.slices import CATEGORY
 
 Kind = Literal["test", "attribute", "slice", "category"]
-CATEGORY = "category: "
 FEW_PRODUCTS = 10
 """A group in which fewer products have any count gets no interval and no p-value: there is too little to resample."""
 
@@ -103,11 +103,17 @@ def headline(metrics: Sequence[str]) -> str:
 
 
 def compare_systems(
-    systems: Sequence[System], metric: str, metrics: Sequence[str] = (), resamples: int = RESAMPLES
+    systems: Sequence[System],
+    metric: str,
+    metrics: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+    *,
+    whole_only: bool = False,
 ) -> Comparison:
     """Compare systems of equal repetitions in `metric`, and on the whole test set in `metrics` too where all have them.
 
-    AvebenchError if a system has no `metric`, or if the systems were not tested on the same examples.
+    With `whole_only` the lines of attributes, slices and categories are left out. AvebenchError if a system has no
+    `metric`, or if the systems were not tested on the same examples.
     """
     _check_examples(systems)
     results = [result for system in systems for result in system.results]
@@ -122,9 +128,11 @@ def compare_systems(
     numbers = {name: place for place, name in enumerate(dict.fromkeys(one.product for one in first))}
     attribute_family: AttributeFamily = "tag" if "tag_f1" in available else "string"
     groups = _groups(systems, metric, shown, attribute_family, numbers)
+    if whole_only:
+        groups = [group for group in groups if group.kind == "test"]
     lines = [_line(group, len(systems), len(numbers), resamples) for group in groups]
     with_spans = {"tag_f1" in result.scores.metrics for result in results}
-    if len(with_spans) == 1 and not any(line.kind == "attribute" for line in lines):
+    if len(with_spans) == 1 and not whole_only and not any(line.kind == "attribute" for line in lines):
         lines += _attribute_totals(systems)
     _adjust(lines)
     return Comparison(tuple(systems), metric, attribute_family, len(first), len(numbers), tuple(lines))
@@ -203,6 +211,25 @@ def _groups(
                         part.examples += once and item.gold > 0
     order: list[Kind] = ["test", "attribute", "slice", "category"]
     return sorted(found.values(), key=lambda one: (order.index(one.kind), "" if one.kind == "test" else one.name))
+
+
+def metric_intervals(
+    counts: Sequence[Sequence[ExampleCounts]], metrics: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """Return the interval of each metric of one system in %, the mean over repetitions, by the bootstrap over products.
+
+    `counts` holds the test examples of each repetition, in one order.
+    """
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(one.product for one in counts[0]))}
+    table = np.zeros((len(numbers), len(metrics), len(counts), 3), np.int64)
+    for repetition, examples in enumerate(counts):
+        for one in examples:
+            for place, metric in enumerate(metrics):
+                found = one.counts[METRICS[metric][0]]
+                table[numbers[one.product], place, repetition] += (found.tp, found.predicted, found.gold)
+    measures: list[Any] = [METRICS[metric][1] for metric in metrics]
+    bounds = intervals(table, products=len(numbers), measures=measures, seed=derive_seed("comparison"))
+    return dict(zip(metrics, bounds, strict=True))
 
 
 def _line(group: _Group, systems: int, products: int, resamples: int) -> Line:

@@ -43,6 +43,8 @@ class Picture:
             return self.source()
         from PIL import Image, UnidentifiedImageError
 
+        # Broken files also claim to be too large, or trip a decoder.
+        broken = (OSError, UnidentifiedImageError, SyntaxError, ValueError, RuntimeError, MemoryError)
         try:
             with Image.open(self.source) as picture:
                 return picture.convert("RGB")
@@ -50,7 +52,7 @@ class Picture:
             raise DataError(
                 f"The picture {self.source} is missing. Put it there, or run with --missing-images blank."
             ) from None
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (*broken, Image.DecompressionBombError) as error:
             raise DataError(
                 f"The picture {self.source} cannot be decoded ({error}). Replace it or run with --missing-images blank."
             ) from None

@@ -1,15 +1,21 @@
-"""Experiments as data: one TOML file per table, validated; and the published figures that it refers to."""
+"""Experiments as data: one TOML file per table or figure, validated; and the published figures that it refers to.
+
+A file is a table of rows that are trained and scored. What is made of the rows instead says one further field, of which
+a file has at most one: `thresholds`, `train_fractions`, `attention`, `cost`, or `statistics` (of a data set, no rows).
+"""
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
@@ -27,13 +33,37 @@ PUBLISHED_NAMES = {
 """Names of published.toml that differ from ours."""
 
 
+_TOLD = {"range-unstated", "known-attributes"}
+"""Caveats of published rows whose systems were told attributes at test."""
+Kind = Literal["table", "sweep", "fractions", "attention", "cost", "statistics"]
+"""What is made of an experiment's rows."""
+SWEEP_FROM = 0.05
+"""A threshold below this cannot be swept: attributes that score less are not among the stored candidates."""
+
+
+_DIGITS = re.compile(r"(\d+)")
+
+
 class Source(BaseModel):
-    """Where the table stands: the paper's short name and the table's number."""
+    """Where it stands: the paper's short name, and the number of a table or figure, or what has no number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     paper: str
-    table: str
+    table: str | None = None
+    figure: str | None = None
+    part: str | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Source:
+        if sum(given is not None for given in (self.table, self.figure, self.part)) != 1:
+            raise ValueError("give exactly one of table, figure and part")
+        return self
+
+    def place(self) -> str:
+        """Return paper and place in words, such as "journal, Table 6"."""
+        numbered = f"Table {self.table}" if self.table else f"Figure {self.figure}" if self.figure else self.part
+        return f"{self.paper}, {numbered}"
 
 
 class Row(BaseModel):
@@ -42,8 +72,12 @@ class Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str = Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+$")
+    like: str | None = None
+    """`<experiment>/<row label>` of a packaged row that this one is: the same system, so the same cells."""
     model: str
     options: dict[str, Any] = {}
+    profiles: dict[str, dict[str, Any]] = {}
+    """Profile -> options that stand in for those of the row under it."""
     preset: str | None = None
     published: str | None = None
     """`<table id>/<row label>` in the packaged published.toml."""
@@ -56,6 +90,10 @@ class Row(BaseModel):
     planned: bool = False
     """Listed, not built yet: shown with its published figures, never run."""
 
+    def options_of(self, profile: str) -> dict[str, Any]:
+        """Return the row's options under a profile, by top-level name."""
+        return {**self.options, **self.profiles.get(profile, {})}
+
 
 class Defaults(BaseModel):
     """What all rows of a table share."""
@@ -65,6 +103,50 @@ class Defaults(BaseModel):
     options: dict[str, Any] = {}
 
 
+class OwnData(BaseModel):
+    """The one folder, of all that a reader reads, whose figures were published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    fingerprint: str
+    """As read with the table's `dataset_options`."""
+
+
+class Attention(BaseModel):
+    """Which test examples the attention of the first two rows is shown on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    error: Literal["wrong", "missed"]
+    """What makes a row wrong here: a value that is not gold, or a gold value of which it has no part."""
+    examples: int = Field(default=2, ge=1)
+    """Most examples of each group: only the one row right, only the other, both, neither."""
+
+
+class Cost(BaseModel):
+    """Sizes at which a training step and a test pass are measured, on made-up sentences and random weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attributes: tuple[int, ...] = Field(min_length=1)
+    """Numbers of attributes, N."""
+    sentences: int = Field(ge=1)
+    """Sentences of a step and of a pass."""
+    characters: int = Field(ge=1)
+    """Length of a sentence, S1."""
+    selected: int = Field(ge=1)
+    """Gold attributes of a sentence, which are also those that a range module selects, N_m."""
+    hidden: int = Field(ge=8)
+    """Width of the text encoder, H, with a head per 64."""
+    layers: int = Field(ge=1)
+    """Layers of the text encoder."""
+    patches: int = Field(ge=1)
+    """Patches of a picture, P; the picture encoder itself, which every system runs once, is not measured."""
+    channels: int = Field(ge=1)
+    """Width of a patch."""
+
+
 class Experiment(BaseModel):
     """One table or figure of a paper, or one of a user's own."""
 
@@ -72,35 +154,112 @@ class Experiment(BaseModel):
 
     title: str
     source: Source | None = None
-    dataset: str
+    dataset: str = ""
+    """Registry name; none for `cost`, which is measured on made-up sentences."""
     dataset_options: dict[str, Any] = {}
     """Options of the reader of that data set; of another one, named by `--dataset`, they are not."""
-    metrics: tuple[str, ...] = Field(min_length=1)
+    own: OwnData | None = None
+    """Where `dataset` reads any folder of its format: which one is the table's own."""
+    metrics: tuple[str, ...] = ()
     note: str = ""
     defaults: Defaults = Defaults()
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    """Sweep: range thresholds at which the stored candidates of the rows are cut; nothing is trained for one."""
+    train_fractions: tuple[float, ...] = ()
+    """Fractions: shares of the training products at which every row is trained."""
+    attention: Attention | None = None
+    cost: Cost | None = None
+    statistics: str | None = None
+    """Statistics: id of the published table beside which those of the data set are counted."""
 
-    def select(self, labels: list[str]) -> tuple[Row, ...]:
-        """Return the rows with these labels in any case, all if none is named; AvebenchError for an unknown one."""
+    @property
+    def kind(self) -> Kind:
+        """Return what is made of the rows."""
+        return self._kinds()[0] if self._kinds() else "table"
+
+    def _kinds(self) -> list[Kind]:
+        given: dict[Kind, Any] = {
+            "sweep": self.thresholds,
+            "fractions": self.train_fractions,
+            "attention": self.attention,
+            "cost": self.cost,
+            "statistics": self.statistics,
+        }
+        return [kind for kind, value in given.items() if value]
+
+    @property
+    def alias(self) -> bool:
+        """Return whether this is a table whose rows, but for the reference rows, all stand in other experiments."""
+        return self.kind == "table" and all(row.like for row in self.rows if not row.reference)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Experiment:
+        if len(self._kinds()) > 1:
+            raise ValueError("give at most one of thresholds, train_fractions, attention, cost and statistics")
+        kind = self.kind
+        needed = {
+            "rows": kind != "statistics",
+            "metrics": kind not in {"statistics", "cost"},
+            "dataset": kind != "cost",
+        }
+        for field, wanted in needed.items():
+            if wanted != bool(getattr(self, field)):
+                raise ValueError(
+                    f"{field}: " + ("it is missing or empty" if wanted else f"with '{kind}' there is none")
+                )
+        if any(not SWEEP_FROM <= threshold < 1 for threshold in self.thresholds):
+            raise ValueError(f"thresholds: each lies from {SWEEP_FROM}, the least score of a candidate, up to below 1")
+        if any(not 0 < fraction <= 1 for fraction in self.train_fractions):
+            raise ValueError("train_fractions: each lies above 0 and is at most 1")
+        if self.attention is not None and len([row for row in self.rows if not row.reference]) != 2:
+            raise ValueError("rows: attention is shown of two rows, beside reference rows")
+        return self
+
+    def foreign(self, dataset: str, fingerprint: str) -> str:
+        """Return what must be said where a table is of data that are not its own; empty where they are."""
+        if dataset != self.dataset:
+            return f"This is not the table's own data set ({self.dataset})"
+        if self.own is not None and fingerprint != self.own.fingerprint:
+            return f"This is not the table's own data ({self.own.name}, fingerprint {self.own.fingerprint[:12]})"
+        return ""
+
+    def select(self, labels: Sequence[str]) -> tuple[Row, ...]:
+        """Return the rows with these labels in any case, all if none is named; AvebenchError for an unknown one.
+
+        A label that holds a comma may come in pieces, as a list of labels split at its commas has it.
+        """
         if not labels:
             return self.rows
-        known = {row.label.casefold(): row for row in self.rows}
-        for label in labels:
-            if label.casefold() not in known:
+        known = {row.label.casefold() for row in self.rows}
+        wanted: set[str] = set()
+        start = 0
+        while start < len(labels):
+            joined = {stop: ", ".join(labels[start:stop]).casefold() for stop in range(len(labels), start, -1)}
+            stop = next((stop for stop, label in joined.items() if label in known), None)
+            if stop is None:
+                labels_known = [row.label for row in self.rows]
                 raise AvebenchError(
-                    f"The experiment has no row '{label}'. {near_matches(label, [row.label for row in self.rows])}"
+                    f"The experiment has no row '{labels[start]}'. {near_matches(labels[start], labels_known)}"
                 )
-        wanted = {label.casefold() for label in labels}
+            wanted.add(joined[stop])
+            start = stop
         return tuple(row for row in self.rows if row.label.casefold() in wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published row: figures in % under our metric names, where they stand, and what to know about them."""
+    """One published row: figures in % under our metric names, where they stand, and what to know about them.
+
+    `told`: whether the system was, or most likely was, given the attributes of each product. `datasets` are the names
+    of the data that the papers give.
+    """
 
     figures: dict[str, float]
     place: str
     caveats: tuple[str, ...]
+    told: bool
+    datasets: tuple[str, ...]
 
 
 @cache
@@ -110,16 +269,29 @@ def published_marks() -> dict[str, str]:
     return marks
 
 
+@cache
+def published_sources() -> dict[str, str]:
+    """Return where what the packaged published.toml cites is to be found: short name -> reference."""
+    sources: dict[str, str] = _read_toml(_packaged() / "published.toml")["sources"]
+    return sources
+
+
 def _packaged() -> Path:
     return Path(str(files("avebench.experiments")))
 
 
 @cache
+def published_tables() -> dict[str, str]:
+    """Return table id -> where it stands, of every table of the packaged published.toml."""
+    tables = _read_toml(_packaged() / "published.toml")["table"]
+    return {table["id"]: f"{table['source']} {table['number']}" for table in tables}
+
+
+@cache
 def published_rows() -> dict[str, Published]:
     """Return every row of the packaged published.toml by `<table id>/<row label>`."""
-    with (_packaged() / "published.toml").open("rb") as stream:
-        content = tomllib.load(stream)
-    places = {table["id"]: f"{table['source']} {table['number']}" for table in content["table"]}
+    content = _read_toml(_packaged() / "published.toml")
+    datasets = {table["id"]: tuple(table["dataset"].split(", ")) for table in content["table"]}
     rows: dict[str, Published] = {}
     for row in content["row"]:
         figures = {
@@ -132,14 +304,15 @@ def published_rows() -> dict[str, Published]:
         key = f"{row['table']}/{row['label']}"
         if key in rows:
             key += f" ({row['modality']})"
-        rows[key] = Published(figures, places[row["table"]], caveats)
+        told = not _TOLD.isdisjoint(row.get("caveats", ()))
+        rows[key] = Published(figures, published_tables()[row["table"]], caveats, told, datasets[row["table"]])
     return rows
 
 
 def experiment_names() -> list[str]:
     """Return the names of the packaged experiments, in natural order."""
     names = [path.stem for path in _packaged().glob("*.toml") if path.stem not in {"published", "profiles"}]
-    return sorted(names, key=lambda name: (name.rstrip("0123456789"), len(name), name))
+    return sorted(names, key=lambda name: [part.zfill(9) if part.isdigit() else part for part in _DIGITS.split(name)])
 
 
 def experiment_path(name: str) -> Path:
@@ -160,6 +333,7 @@ def experiment_path(name: str) -> Path:
 def load_experiment(path: Path) -> Experiment:
     """Read and validate an experiment; AvebenchError names the file and the field."""
     content = _read_toml(path)
+    _look_up_rows(content, path)
     try:
         experiment = Experiment.model_validate(content)
     except ValidationError as error:
@@ -175,12 +349,42 @@ def load_experiment(path: Path) -> Experiment:
                 f"{place}.published': '{row.published}' is not in published.toml. "
                 f"{near_matches(row.published, published_rows())}"
             )
+    if experiment.statistics is not None and experiment.statistics not in published_tables():
+        raise AvebenchError(
+            f"{path}, field 'statistics': there is no table '{experiment.statistics}' in published.toml. "
+            f"{near_matches(experiment.statistics, published_tables())}"
+        )
     for metric in experiment.metrics:
         if metric not in METRICS:
             raise AvebenchError(
                 f"{path}, field 'metrics': there is no metric '{metric}'. {near_matches(metric, METRICS)}"
             )
     return experiment
+
+
+INHERITED = ("model", "options", "profiles", "preset", "protocol", "control", "planned")
+"""What a row takes over from the row that it is like: the system, not what a paper says of it."""
+
+
+def _look_up_rows(content: dict[str, Any], path: Path) -> None:
+    """Fill in what the rows of a file take over from the packaged rows that they name in `like`."""
+    rows = content.get("rows")
+    for position, row in enumerate(rows if isinstance(rows, list) else ()):
+        if not isinstance(row, dict) or not isinstance(row.get("like"), str):
+            continue
+        place = f"{path}, field 'rows.{position}.like'"
+        own = [name for name in INHERITED if name in row]
+        if own:
+            raise AvebenchError(f"{place}: a row that is like another has no '{own[0]}' of its own. Leave one out.")
+        name, _, label = row["like"].partition("/")
+        if name not in experiment_names():
+            raise AvebenchError(f"{place}: there is no experiment '{name}'. {near_matches(name, experiment_names())}")
+        other = _read_toml(_packaged() / f"{name}.toml")
+        found = {one["label"]: one for one in other.get("rows", ()) if "like" not in one}
+        if label not in found or "defaults" in other:
+            known = {} if "defaults" in other else found
+            raise AvebenchError(f"{place}: '{name}' has no row '{label}' to take over. {near_matches(label, known)}")
+        row.update({key: found[label][key] for key in INHERITED if key in found[label]})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

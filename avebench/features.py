@@ -1,14 +1,17 @@
 """Pictures as a model reads them: patch vectors of a frozen encoder, decoded pixels, or a folder of arrays.
 
 What is computed is kept on disk (`avebench.rowstore`): patch vectors in fp16 by encoder weights, preprocessing and
-picture; decoded and resized pictures in bytes. Once it is there, an epoch only reads.
+picture; decoded and resized pictures in bytes. Once it is there, an epoch only reads. Pictures that are seen once
+(`seen_once`) leave nothing behind.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from torch import Tensor
 from avebench.errors import AvebenchError
 from avebench.examples import ZERO_PICTURE, Example, Picture
 from avebench.nn.image_encoder import ImageEncoder, pixels_of
-from avebench.rowstore import Row, RowStore
+from avebench.rowstore import Row, RowStore, limit_bytes
 from avebench.weights import PRECOMPUTED_IDS, weights_digest
 
 FORMAT = 1
@@ -29,6 +32,18 @@ FORMAT = 1
 BATCH = 16
 """Pictures that are computed at once."""
 REGIONS, POOLED = "imgs.embedded.npy", "imgs.embeddedG.npy"
+_KEPT: ContextVar[bool] = ContextVar("kept", default=True)
+
+
+@contextmanager
+def seen_once() -> Iterator[None]:
+    """Keep nothing of the pictures that are asked for inside, in memory or on disk: a stream of products has no end."""
+    limit_bytes()  # Complains now rather than about every picture.
+    token = _KEPT.set(False)
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def picture_identity(picture: Picture) -> bytes:
@@ -63,6 +78,8 @@ class _PictureRows:
 
     def get(self, pictures: Sequence[Picture | None]) -> list[Row | None]:
         """Return one read-only row per picture, None for None."""
+        if not _KEPT.get():
+            return self._made(pictures)
         with self._thread:
             keys = [None if picture is None else self._identity(picture) for picture in pictures]
             found: dict[bytes, Row] = {}
@@ -78,6 +95,13 @@ class _PictureRows:
             for chunk in self._chunks(missing):
                 found.update(self._fill(chunk))
             return [None if key is None else found[key] for key in keys]
+
+    def _made(self, pictures: Sequence[Picture | None]) -> list[Row | None]:
+        """Return the rows as the store would hold them, without looking there."""
+        given = [picture for picture in pictures if picture is not None]
+        starts = range(0, len(given), self._batch_size)
+        rows = (row for start in starts for row in self._compute(given[start : start + self._batch_size]))
+        return [None if picture is None else next(rows) for picture in pictures]
 
     def _identity(self, picture: Picture) -> bytes:
         known = self._identities.get(picture)

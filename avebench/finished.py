@@ -94,7 +94,7 @@ def finish_rows(
                 result, path = recorded[cell.key]
                 files_of = path.with_suffix(".predictions.jsonl.gz")
                 counted = _recorded_counts(path, material(cell.repetition).test)
-            _check_totals(result, counted, label)
+            check_totals(result, counted, label)
             # A result that another row or profile has run first is the same cell: what was asked for now counts.
             found.append(result.model_copy(update={"profile": cell.profile}))
             counts.append(counted)
@@ -148,7 +148,7 @@ def _recorded_counts(path: Path, gold: Sequence[Example] | None) -> list[Example
     ]
 
 
-def _check_totals(result: Result, counted: Sequence[ExampleCounts], label: str) -> None:
+def check_totals(result: Result, counted: Sequence[ExampleCounts], label: str) -> None:
     """Raise AvebenchError unless the counts of the examples add up to those of the result."""
     for name, metric in result.scores.metrics.items():
         family = METRICS[name][0]
@@ -184,7 +184,7 @@ def recorded_rows(folder: Path, rows: Sequence[Row], repetitions: int | None, da
         counts = []
         for result, path in found:
             counts.append(_recorded_counts(path, gold))
-            _check_totals(result, counts[-1], row.label)
+            check_totals(result, counts[-1], row.label)
         systems.append(System(row.label, row.protocol, tuple(result for result, _ in found), tuple(counts)))
     predictions = tuple(tuple(path.with_suffix(".predictions.jsonl.gz") for _, path in found) for found in results)
     notes = [f"Recorded results of {folder}.", *notes]

@@ -9,7 +9,7 @@ the product is known not to have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from avebench.examples import Example, Picture, Span, Units, pairs_from_spans
@@ -60,6 +60,17 @@ def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Pict
         category=None if record.get("category") is None else _filled(record, "category"),
         absent=_absent(record, pairs),
     )
+
+
+def image_path(record: Mapping[str, Any]) -> str:
+    """Return the picture's path relative to the folder of the file, or the empty string; FieldError if it leads out."""
+    if record.get("image") is None:
+        return ""
+    image = checked_string(record["image"], "image")
+    path = PurePosixPath(image)
+    if not image.strip() or path.is_absolute() or ".." in path.parts or "\\" in image or "\0" in image:
+        raise FieldError("image", f"'{image}' is no path inside the folder. Give one, with forward slashes.")
+    return image
 
 
 def _filled(record: Mapping[str, Any], key: str) -> str:

@@ -69,6 +69,13 @@ def json_lines(path: Path, keys: Iterable[str]) -> Iterator[tuple[int, dict[str,
 
 def parse_object(text: str, keys: Iterable[str]) -> dict[str, Any]:
     """Return the JSON object of a line; FieldError if it is none, or has an unknown or repeated key."""
+    record = json_object(text)
+    check_keys(record, keys)
+    return record
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object of a line, whatever its keys; FieldError if it is none, or has a repeated key."""
     try:
         record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -80,7 +87,6 @@ def parse_object(text: str, keys: Iterable[str]) -> dict[str, Any]:
         raise FieldError(None, f"not JSON: {error}.") from None
     if not isinstance(record, dict):
         raise FieldError(None, f"the line is a JSON {kind(record)}. Write one JSON object per line.")
-    check_keys(record, keys)
     return record
 
 

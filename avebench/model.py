@@ -110,7 +110,8 @@ class TrainedConfig(ModelConfig):
 class Model(ABC):
     """One system: built from its config, the attribute schema and the vocabulary learnt from training examples.
 
-    A closed-form system (a dictionary, a prompt) keeps all that it learns in its vocabulary.
+    A closed-form system (a dictionary, a prompt) keeps all that it learns in its vocabulary. A system may also say why
+    it predicts what it predicts, with the method `explain` of `avebench.explanation.Explains`.
     """
 
     def __init__(self, config: Any, schema: AttributeSchema, vocabulary: Vocabulary) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from avebench.cells import Cell, DataChoice, Overrides, cells_of_row, check_sett
 from avebench.data import is_here, open_dataset
 from avebench.errors import AvebenchError
 from avebench.experiment import Experiment, Row, experiment_path, load_experiment
+from avebench.metrics import METRICS
 from avebench.registry import plugins
 from avebench.results import Result, Store
 
@@ -33,14 +34,17 @@ class Request:
     reader_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    forgiving: bool = False
+    """Leave out rows whose encoders are not here, and say so in their place, as long as another row remains."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRow:
-    """A row and its cells; none for a row that is not built yet."""
+    """A row and its cells; none for a row that is not built yet, or that lacks what `missing` says."""
 
     row: Row
     cells: tuple[Cell, ...]
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,36 @@ class Plan:
         return list(unique.values())
 
 
+def make_plans(request: Request) -> list[Plan]:
+    """Return the plan of an experiment, or one for each of its train fractions; AvebenchError as `make_plan`."""
+    fractions = load_experiment(experiment_path(request.experiment)).train_fractions
+    if fractions and request.train_fraction != 1:
+        raise AvebenchError(
+            f"--train-fraction {request.train_fraction:g}: '{request.experiment}' trains at fractions of its own "
+            f"({', '.join(f'{fraction:g}' for fraction in fractions)}). Leave the option out."
+        )
+    return [make_plan(replace(request, train_fraction=fraction)) for fraction in fractions or (request.train_fraction,)]
+
+
 def make_plan(request: Request) -> Plan:
-    """Resolve a request to cells; AvebenchError for whatever cannot be carried out, before anything is written."""
+    """Resolve a request to cells; AvebenchError for whatever cannot be carried out, before anything is written.
+
+    An experiment that trains nothing (statistics, cost) has a plan without rows.
+    """
     if not 0 < request.train_fraction <= 1:
         raise AvebenchError(f"--train-fraction {request.train_fraction}: give a number above 0 and at most 1.")
     if request.repetitions < 1:
         raise AvebenchError(f"--seeds {request.repetitions}: give at least 1.")
     path = experiment_path(request.experiment)
     experiment = load_experiment(path)
-    rows = experiment.select(list(request.rows))
+    rows = experiment.select(request.rows)
+    if experiment.cost is not None:
+        if not request.forgiving and (request.dataset is not None or request.data is not None):
+            raise AvebenchError(
+                f"'{experiment.title}' is measured on made-up sentences of the sizes that its file says. "
+                "Leave --dataset and --data out."
+            )
+        return Plan(path.stem, experiment, MADE_UP, request.train_fraction, "", ())
     data, banner = choose_data(experiment, request)
     profile = request.profile or ("paper" if data.name == experiment.dataset else "quick")
     overrides = Overrides(profile, request.settings)
@@ -84,10 +109,28 @@ def make_plan(request: Request) -> Plan:
             continue
         resolved = resolve(row, overrides, experiment.defaults.options, request.train_fraction)
         unknown.append(resolved.unknown)
-        cells = cells_of_row(row, resolved, overrides, data, request.train_fraction, request.repetitions)
-        planned.append(PlannedRow(row, tuple(cells)))
+        try:
+            cells = cells_of_row(row, resolved, overrides, data, request.train_fraction, request.repetitions)
+        except AvebenchError as error:
+            if not request.forgiving:
+                raise
+            planned.append(PlannedRow(row, (), str(error)))
+        else:
+            planned.append(PlannedRow(row, tuple(cells)))
+    _check_rows(planned)
     check_settings(unknown, [row.model for row in rows if not row.planned])
     return Plan(path.stem, experiment, data, request.train_fraction, banner, tuple(planned))
+
+
+MADE_UP = DataChoice("made-up", None, {}, "")
+"""The data of a cost experiment, which reads none."""
+
+
+def _check_rows(planned: Sequence[PlannedRow]) -> None:
+    """Raise AvebenchError if every row that the table is about lacks something."""
+    wanted = [one for one in planned if not one.row.reference and not one.row.planned]
+    if wanted and all(one.missing for one in wanted):
+        raise AvebenchError(wanted[0].missing)
 
 
 def choose_data(experiment: Experiment, request: Request) -> tuple[DataChoice, str]:
@@ -97,19 +140,38 @@ def choose_data(experiment: Experiment, request: Request) -> tuple[DataChoice, s
     """
     name = request.dataset or experiment.dataset
     if request.dataset is None and request.data is None and not is_here(name):
-        name = next(known.name for known in plugins("datasets").values() if known.card.built_in)
+        name = stand_in(experiment)
     options = dict(experiment.dataset_options) if name == experiment.dataset else {}
     options |= request.reader_options
     if request.missing_images is not None:
         options["missing_images"] = request.missing_images
     dataset = open_dataset(name, request.data, options)
     choice = DataChoice(name, dataset.folder, dataset.options.model_dump(mode="json"), dataset.fingerprint())
-    if name == experiment.dataset:
-        return choice, ""
-    own = f"This is not the table's own data set ({experiment.dataset}): everything measured here is on '{name}'"
     why = " because it is not on this machine" if request.dataset is None else ""
-    figures = f" Published figures are of {experiment.dataset}; do not compare them with it."
-    return choice, f"{own}{why}.{figures if any(row.published for row in experiment.rows) else ''}"
+    return choice, data_banner(experiment, name, choice.fingerprint, why)
+
+
+def data_banner(experiment: Experiment, dataset: str, fingerprint: str, why: str = "") -> str:
+    """Return what must be said above a table of other data than its own; empty for its own."""
+    foreign = experiment.foreign(dataset, fingerprint)
+    if not foreign:
+        return ""
+    here = f": everything measured here is on '{dataset}'{why}" if dataset != experiment.dataset else ""
+    own = experiment.own.name if experiment.own is not None else experiment.dataset
+    figures = f" Published figures are of {own}; do not compare them with it."
+    return f"{foreign}{here}.{figures if any(row.published for row in experiment.rows) else ''}"
+
+
+def stand_in(experiment: Experiment) -> str:
+    """Return the data set that stands in for a table's own; AvebenchError for a table about intents, if it has none."""
+    name = next(known.name for known in plugins("datasets").values() if known.card.built_in)
+    about = [metric for metric in experiment.metrics if METRICS[metric][0] in {"intent", "sentence"}]
+    if about and not open_dataset(name, None, {}).schema().intents:
+        raise AvebenchError(
+            f"'{experiment.title}' needs intents ({', '.join(about)}); '{name}' has none and cannot stand in for "
+            f"'{experiment.dataset}', which is not here. {plugins('datasets')[experiment.dataset].card.obtain}"
+        )
+    return name
 
 
 def status(store: Store, cell: Cell) -> Status:

@@ -4,6 +4,8 @@ A line is `{id, attributes: {name: score}, spans: [{attribute, start, end, score
 candidates?: [{attribute, score, spans: [{attribute, start, end}]}]}`; `spans` or `pairs` may be missing, not both.
 The text-free form holds no value strings: they come back from the gold texts, as the strings that the spans cover. What
 stays of its `pairs` is the intent of an utterance, a label and no text.
+
+Where `avebench predict` could not predict a product, its line is `{id or null, line, error}`, which cannot be scored.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from avebench.metrics import INTENT
 from avebench.weights import write_atomically
 
 KEYS = ("id", "attributes", "spans", "pairs", "candidates")
+ERROR_KEYS = ("line", "error")
+"""Keys, beside `id`, of what `avebench predict` writes for a product that it cannot predict."""
 CANDIDATE_KEYS = ("attribute", "score", "spans")
 _SHOWN = 5
 """Number of ids that a message lists."""
@@ -42,8 +46,7 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], *, text_fre
 
     With `text_free` the value strings are left out; AvebenchError if a prediction has values without spans.
     """
-    lines = [json.dumps(_record(one, text_free), ensure_ascii=False, allow_nan=False) + "\n" for one in predictions]
-    content = "".join(lines).encode()
+    content = b"".join(line_of(prediction_record(one, text_free=text_free)) for one in predictions)
     try:
         write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     except OSError as error:
@@ -52,8 +55,13 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], *, text_fre
         ) from None
 
 
-def _record(prediction: Prediction, text_free: bool) -> dict[str, Any]:
-    """Return a prediction as a JSON object."""
+def line_of(record: dict[str, Any]) -> bytes:
+    """Return a JSON object as a line of a prediction file."""
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def prediction_record(prediction: Prediction, *, text_free: bool = False) -> dict[str, Any]:
+    """Return a prediction as the JSON object of its line."""
     record: dict[str, Any] = {"id": prediction.id, "attributes": dict(prediction.attributes)}
     if prediction.spans is not None:
         spans = [_span(span) for span in prediction.spans]
@@ -91,8 +99,9 @@ def read_predictions(path: Path, gold: Sequence[Example]) -> list[Prediction]:
         raise AvebenchError("The gold examples use an id twice. Give every example an id of its own.")
     found: dict[str, Prediction] = {}
     lines: dict[str, int] = {}
-    for line, record in json_lines(path, KEYS):
+    for line, record in json_lines(path, KEYS + ERROR_KEYS):
         try:
+            _check_predicted(record)
             name = checked_string(_required(record, "id"), "id")
             if name in found:
                 raise FieldError("id", f"the id '{name}' stands in line {lines[name]} already. Predict every id once.")
@@ -113,6 +122,16 @@ def read_predictions(path: Path, gold: Sequence[Example]) -> list[Prediction]:
             f"{len(missing)} of {len(texts)} gold ids have no prediction: {shown}. Predict every id once.",
         )
     return [found[example.id] for example in gold]
+
+
+def _check_predicted(record: dict[str, Any]) -> None:
+    """Raise FieldError for an error record: scores of the other products alone would be too good."""
+    if any(key in record for key in ERROR_KEYS):
+        raise FieldError(
+            "error",
+            f"the product {json.dumps(record.get('id'), ensure_ascii=False)} was not predicted (line "
+            f"{record.get('line')} of the input): {record.get('error')} Repair it there and predict again.",
+        )
 
 
 def _required(record: dict[str, Any], key: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -56,6 +56,12 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
             # A fixed time stamp: the same counts are the same bytes.
             write_atomically(row / f"{cell.repetition}.counts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
             write_atomically(row / f"{cell.repetition}.json", dump(results[cell.key]))
-    for name in ("md", "json"):
-        write_atomically(folder / f"table.{name}", render(table, name))
+    record_tables(plan, [table])
     write_atomically(folder / "slices.md", render(slice_table(plan, results), "md"))
+
+
+def record_tables(plan: Plan, tables: Sequence[Table]) -> None:
+    """Write the tables that an experiment shows, the first as `table`, under `results/` in the current folder."""
+    for number, table in enumerate(tables, 1):
+        for name in ("md", "json"):
+            write_atomically(place(plan) / f"table{'' if number == 1 else f'-{number}'}.{name}", render(table, name))

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
+import re
+import string
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from avebench.errors import AvebenchError
@@ -32,17 +36,24 @@ TOLD = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A figure of ours: the mean over `n` repetitions and its standard deviation (n - 1), None for one repetition."""
+    """A figure of ours: the mean over `n` repetitions and its standard deviation (n - 1), None for one repetition.
+
+    Where it is known, `values` holds the figure of each repetition and `cells` the key of the cell that it comes from.
+    """
 
     mean: float
     sd: float | None
     n: int
+    values: tuple[float, ...] = field(default=(), compare=False)
+    cells: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.n < 1 or (self.n == 1) != (self.sd is None):
             raise ValueError(f"one repetition has no sd, several have one: n = {self.n}, sd = {self.sd}")
         if not math.isfinite(self.mean) or not math.isfinite(self.sd or 0.0):
             raise ValueError(f"a measured figure is finite: mean = {self.mean}, sd = {self.sd}")
+        if len(self.values) not in {0, self.n} or len(self.cells) not in {0, self.n}:
+            raise ValueError(f"{len(self.values)} values and {len(self.cells)} cells of {self.n} repetitions")
 
 
 Cell = Measured | float | int | str | None
@@ -171,8 +182,8 @@ def _shown(table: Table) -> _Shown:
         headings += [(source, "n")] if source == MEASURED and several else []
 
     def line(row: TableRow) -> list[str]:
-        cells = [_label(row), *([row.protocol] if with_protocol else [])]
-        cells += [_text(row.cells[place]) for place in order[""]]
+        cells = [row_label(row), *([row.protocol] if with_protocol else [])]
+        cells += [cell_text(row.cells[place]) for place in order[""]]
         for source in sources[1:]:
             group = [row.cells[place] for place in order[source]]
             cells += _group(group, [table.columns[place].digits for place in order[source]])
@@ -181,19 +192,20 @@ def _shown(table: Table) -> _Shown:
         return cells
 
     sections = [(section.heading, [line(row) for row in section.rows]) for section in table.sections if section.rows]
-    return _Shown(headings, sections, _notes(table), lead)
+    return _Shown(headings, sections, table_notes(table), lead)
 
 
 def _several(table: Table) -> bool:
     return any(isinstance(cell, Measured) and cell.n > 1 for row in table.rows() for cell in row.cells)
 
 
-def _label(row: TableRow) -> str:
+def row_label(row: TableRow) -> str:
+    """Return the label with its marks and what the row is told."""
     told = f" [{row.protocol}]" if row.protocol in TOLD else ""
     return row.label + (" " + "".join(row.marks) if row.marks else "") + told
 
 
-def _text(cell: Cell, digits: int = 2) -> str:
+def cell_text(cell: Cell, digits: int = 2) -> str:
     """Return a cell as people read it: `digits` decimals, no spread where there is none."""
     match cell:
         case None:
@@ -219,11 +231,11 @@ def _group(cells: Sequence[Cell], digits: Sequence[int]) -> list[str]:
             texts.append("" if cell in said else cell.partition(":")[0])
             said.add(cell)
         else:
-            texts.append(_text(cell, decimals))
+            texts.append(cell_text(cell, decimals))
     return texts
 
 
-def _notes(table: Table) -> list[str]:
+def table_notes(table: Table) -> list[str]:
     """Return what stands under the table: spread, marks in use, protocols that are told something, failures, notes."""
     rows = table.rows()
     notes = []
@@ -423,6 +435,7 @@ LATEX = {
     "*": r"$^{*}$",
     "−": r"$-$",
     "–": "--",
+    "→": r"$\rightarrow$",
 }
 """Characters that LaTeX reads as commands, and the marks of our tables. A bracket may not follow a line's end."""
 
@@ -432,8 +445,51 @@ def escape_latex(text: str) -> str:
     return " ".join("".join(LATEX.get(character, character) for character in text).split())
 
 
-def _latex(table: Table) -> str:
-    """Return a `table` environment; it needs the package booktabs."""
+_DIGITS = ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"]
+_SPELLED = {"+": "Plus", **{str(number): word for number, word in enumerate(_DIGITS)}}
+"""What stands in the name of a LaTeX command, which takes letters only."""
+
+
+def latex_with_macros(table: Table, prefix: str, taken: set[str]) -> str:
+    r"""Return the table in LaTeX with a `\newcommand` for every cell of figures, by which the table prints it.
+
+    A command is named after `prefix`, row, source and column, where a row's label stands in several sections after the
+    section too; in letters only, and by more letters where that name is in `taken`, to which all names are added.
+    """
+    shown = _shown(table)
+    labels = [row[0] for _, rows in shown.sections for row in rows]
+    names, macros = {}, []
+    for section, (heading, rows) in enumerate(shown.sections):
+        for line, row in enumerate(rows):
+            apart = [heading] if labels.count(row[0]) > 1 else []
+            for place in range(shown.lead, len(row)):
+                if row[place]:
+                    name = _free_name(_letters([prefix, *apart, row[0], *shown.headings[place]]), taken)
+                    names[section, line, place] = rf"\{name}"
+                    macros.append(rf"\newcommand{{\{name}}}{{{escape_latex(row[place])}}}")
+    return "\n".join([*macros, _latex(table, names)])
+
+
+def _letters(parts: Sequence[str]) -> str:
+    """Return the words of `parts` as one name of ASCII letters, each word with a capital."""
+    spelled = "".join(_SPELLED.get(character, character) for character in " ".join(parts))
+    return "".join(word[0].upper() + word[1:] for word in re.findall("[A-Za-z]+", spelled))
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    """Return `name`, or `name` with the first letters that make it new, and add it to `taken`."""
+    letters = (itertools.product(string.ascii_uppercase, repeat=number) for number in itertools.count())
+    endings = map("".join, itertools.chain.from_iterable(letters))
+    free = next(name + ending for ending in endings if name + ending not in taken)
+    taken.add(free)
+    return free
+
+
+def _latex(table: Table, commands: Mapping[tuple[int, int, int], str] = MappingProxyType({})) -> str:
+    """Return a `table` environment; it needs the package booktabs.
+
+    `commands` stand in the cells of their section, row and column, instead of what the cells hold.
+    """
     shown = _shown(table)
     figures = len(shown.headings) - shown.lead
     lines = [
@@ -446,11 +502,13 @@ def _latex(table: Table) -> str:
     ]
     lines += _latex_sources(shown)
     lines += [" & ".join(escape_latex(heading) for _, heading in shown.headings) + r" \\"]
-    for section, rows in shown.sections:
+    for section, (heading, rows) in enumerate(shown.sections):
         lines.append(r"\midrule")
-        if section:
-            lines.append(rf"\multicolumn{{{len(shown.headings)}}}{{l}}{{\emph{{{escape_latex(section)}}}}} \\")
-        lines += [" & ".join(escape_latex(cell) for cell in row) + r" \\" for row in rows]
+        if heading:
+            lines.append(rf"\multicolumn{{{len(shown.headings)}}}{{l}}{{\emph{{{escape_latex(heading)}}}}} \\")
+        for line, row in enumerate(rows):
+            cells = [commands.get((section, line, place)) or escape_latex(cell) for place, cell in enumerate(row)]
+            lines.append(" & ".join(cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     remarks = [table.banner] if table.banner else []
     lines += [rf"\par\smallskip\footnotesize {escape_latex(note)}" for note in [*remarks, *shown.notes]]
@@ -532,11 +590,12 @@ def _json(table: Table) -> str:
             rows.append(content)
     head = {"title": table.title, "source": table.source, "banner": table.banner}
     columns = [{"name": one.name, "heading": one.heading, "source": one.source} for one in table.columns]
-    tail = {"columns": columns, "rows": rows, "notes": _notes(table)}
+    tail = {"columns": columns, "rows": rows, "notes": table_notes(table)}
     return json.dumps({**head, **tail}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _json_cell(cell: Cell) -> Any:
     if isinstance(cell, Measured):
-        return {"value": cell.mean, "sd": cell.sd, "n": cell.n}
+        known = {"values": list(cell.values), "cells": list(cell.cells)} if cell.cells else {}
+        return {"value": cell.mean, "sd": cell.sd, "n": cell.n, **known}
     return {"text": cell} if isinstance(cell, str) else cell

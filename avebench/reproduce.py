@@ -5,23 +5,44 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avebench.cells import Cell, cell_name, sha256
+from avebench.costs import MEMORY, SECONDS, costs_of
+from avebench.costtables import cost_figure, cost_plan_table, cost_table
+from avebench.errors import AvebenchError
 from avebench.experiment import experiment_names
-from avebench.metrics import SCORER_VERSION
-from avebench.plan import Plan, Request, estimated_seconds, make_plan, status
-from avebench.recording import record_results
+from avebench.figures import draw
+from avebench.metrics import SCORER_VERSION, Counts
+from avebench.outcome import Outcome, outcome
+from avebench.plan import Plan, Request, estimated_seconds, make_plans, status
+from avebench.rangecost import cost_device, cost_jobs, measure_all
+from avebench.recording import place, record_results, record_tables
 from avebench.render import Table, emit, render
-from avebench.results import Result, Store
+from avebench.results import Result, SliceCounts, Store
+from avebench.slices import CATEGORY
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
 from avebench.tracking import RunRecord, log, tracking_uri
+from avebench.weights import write_atomically
 
 if TYPE_CHECKING:
     from avebench.runner import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How experiments are run and shown, whatever they are."""
+
+    device: str
+    jobs: int | None
+    record: bool
+    track: bool
+    slices: bool
+    format: str
+    debug: bool
 
 
 def run_experiments(
@@ -36,37 +57,126 @@ def run_experiments(
     format: str,
     debug: bool,
 ) -> int:
-    """Run one experiment, or every packaged one for `all`; return the exit code."""
-    names = experiment_names() if request.experiment == "all" else [request.experiment]
-    plans = [make_plan(replace(request, experiment=name)) for name in names]
-    store = Store(request.out)
-    if dry_run:
+    """Run one experiment, or every packaged one for `all`; return the exit code.
+
+    Of all experiments, those that cannot run on this machine are named at the end with what they lack, and rows whose
+    encoders are not here say so in their table; neither fails the run.
+    """
+    store, manner = Store(request.out), Manner(device, jobs, record, track, slices, format, debug)
+    everything = request.experiment == "all"
+    planned, refused = _plan_all(request) if everything else ([make_plans(request)], {})
+    if not dry_run:
+        if track:
+            tracking_uri()
+        store.prepare()
+        if request.fresh:
+            # Once and before anything runs: tables share cells.
+            _forget([cell for plans in planned for plan in plans for cell in plan.cells()], store)
+    code = 0
+    for number, plans in enumerate(planned):
+        if number:
+            _part(format)
+        try:
+            run = _show_plans if dry_run else _run_experiment
+            code = max(code, run(plans, request, store, manner))
+        except AvebenchError as error:
+            if not everything:
+                raise
+            print(f"{plans[0].name} stopped: {error}", file=sys.stderr)
+            code = 2
+    for name, reason in refused.items():
+        print(f"{name} cannot run here: {reason}", file=sys.stderr)
+    return code
+
+
+def _part(format: str) -> None:
+    """Leave a line free between two tables that people read."""
+    if format in {"terminal", "md"}:
+        print()
+
+
+def _plan_all(request: Request) -> tuple[list[list[Plan]], dict[str, str]]:
+    """Return the plans of every packaged experiment that can run here, and why the others cannot.
+
+    AvebenchError if none can: then it is the request that is at fault.
+    """
+    planned, refused = [], {}
+    for name in experiment_names():
+        try:
+            planned.append(make_plans(replace(request, experiment=name, forgiving=True)))
+        except AvebenchError as error:
+            refused[name] = str(error)
+    if not planned:
+        raise AvebenchError(next(iter(refused.values())))
+    return planned, refused
+
+
+def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manner: Manner) -> int:
+    """Train and measure what an experiment lacks, show, record and track it; return the exit code."""
+    name, experiment = plans[0].name, plans[0].experiment
+    cells = [cell for plan in plans for cell in plan.cells()]
+    failures = run_missing(cells, name, store, manner.device, manner.jobs, manner.debug)
+    results = stored_results(cells, store)
+    check_invariants(list(results.values()))
+    unmeasured = 0
+    if experiment.cost is not None:
+        shown, unmeasured = _costs(plans[0], request, manner.device)
+    else:
+        shown = outcome(plans, store, results, failures)
+    for number, table in enumerate(shown.tables):
+        if number:
+            _part(manner.format)
+        emit(table, manner.format)
+    if manner.format == "terminal":
+        for line in shown.lines:
+            print(line)
+    if manner.slices:
+        for plan in plans:
+            emit(slice_table(plan, results), manner.format)
+    figures = write_figures(shown, store.out / "figures", f"{name}-{plans[-1].data.name}")
+    for path in figures:
+        print(f"Figure: {path}", file=sys.stderr)
+    for failure in dict.fromkeys(failures.values()):
+        names = [cell_name(cell) for cell in cells if failures.get(cell.key) == failure]
+        print(f"{', '.join(names)} failed: {failure.message}", file=sys.stderr)
+    if manner.record:
+        _record(plans, store, results, failures, shown)
+    if manner.track:
+        for plan in plans:
+            _track(plan, store, results, shown.tables)
+    return max([min(unmeasured, 1), *(2 if failure.unusable else 1 for failure in failures.values())])
+
+
+def write_figures(shown: Outcome, folder: Path, name: str) -> list[Path]:
+    """Draw the figures of an outcome as PNG files into a folder; return their paths."""
+    paths = []
+    for figure_name, figure in shown.figures.items():
+        path = folder / f"{name}{'' if figure_name == 'figure' else '-' + figure_name}.png"
+        write_atomically(path, draw(figure))
+        paths.append(path)
+    return paths
+
+
+def _costs(plan: Plan, request: Request, device: str) -> tuple[Outcome, int]:
+    """Measure what a cost experiment lacks; return its table and figure, and how many measurements failed."""
+    jobs = cost_jobs(plan.experiment, request, cost_device(device))
+    found = measure_all(jobs, request.out, fresh=request.fresh)
+    failed = sum(isinstance(measured, str) for measured in found.values())
+    return Outcome([cost_table(plan, jobs, found)], {"figure": cost_figure(plan, jobs, found)}), failed
+
+
+def _show_plans(plans: Sequence[Plan], request: Request, store: Store, manner: Manner) -> int:
+    """Print what an experiment would do; return the exit code."""
+    experiment, format = plans[0].experiment, manner.format
+    if experiment.cost is not None:
+        jobs = cost_jobs(experiment, request, cost_device(manner.device))
+        emit(cost_plan_table(plans[0].name, jobs, request.out), format)
+    elif experiment.statistics is not None:
+        print(f"{plans[0].name} counts the statistics of {plans[0].data.name}; it trains nothing.", file=sys.stderr)
+    else:
         for plan in plans:
             _show_plan(plan, store, format)
-        return 0
-    if track:
-        tracking_uri()
-    store.prepare()
-    code = 0
-    for plan in plans:
-        if request.fresh:
-            _forget(plan.cells(), store)
-        failures = run_missing(plan.cells(), plan.name, store, device, jobs, debug)
-        results = stored_results(plan.cells(), store)
-        check_invariants(list(results.values()))
-        table = result_table(plan, results, failures)
-        emit(table, format)
-        if slices:
-            emit(slice_table(plan, results), format)
-        for failure in dict.fromkeys(failures.values()):
-            names = [cell_name(cell) for cell in plan.cells() if failures.get(cell.key) == failure]
-            print(f"{', '.join(names)} failed: {failure.message}", file=sys.stderr)
-        if record:
-            record_results(plan, store, results, table)
-        if track:
-            _track(plan, store, results, table)
-        code = max([code, *(2 if failure.unusable else 1 for failure in failures.values())])
-    return code
+    return 0
 
 
 def _show_plan(plan: Plan, store: Store, format: str) -> None:
@@ -122,17 +232,45 @@ def stored_results(cells: Sequence[Cell], store: Store) -> dict[str, Result]:
     return results
 
 
-def _track(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:
+def _record(
+    plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str], shown: Outcome
+) -> None:
+    """Write the results of all plans, and what the experiment shows, under `results/` in the current folder."""
+    for plan in plans:
+        if plan.rows:
+            record_results(plan, store, results, result_table(plan, results, failed))
+    record_tables(plans[-1], shown.tables)
+    write_figures(shown, place(plans[-1]), "figure")
+
+
+def _track(plan: Plan, store: Store, results: Mapping[str, Result], shown: Sequence[Table]) -> None:
     """Give MLflow the results that it has not been given for this table; it is imported only if there are any."""
     given = {key: store.folder(key) / f"tracked-{plan.name}" for key in results}
+    given = {key: marker for key, marker in given.items() if any(cell.key == key for cell in plan.cells())}
     if all(marker.is_file() for marker in given.values()):
         return
     records = [run_record(plan, cell, results[cell.key], store) for cell in plan.cells() if cell.key in results]
-    tables = {"table.md": render(table, "md"), "table.json": render(table, "json"), "table.csv": render(table, "csv")}
-    log(records, tables, out=store.out)
+    log(records, _artifacts(plan, results, shown), out=store.out)
     # What MLflow did not take waits in the folder of pending uploads: it has been handed over all the same.
     for marker in given.values():
         marker.touch()
+
+
+def _artifacts(plan: Plan, results: Mapping[str, Result], shown: Sequence[Table]) -> dict[str, str]:
+    """Return the files that MLflow holds of an experiment: its tables first, their breakdown and cost, and figures."""
+    from avebench.report.chapters import result_parts
+
+    files = {
+        f"table{'' if place == 0 else f'-{place + 1}'}.{format}": render(table, format)
+        for place, table in enumerate(shown)
+        for format in ("md", "json", "csv")
+    }
+    for part in result_parts(plan, results):
+        # Each part but the learning curves has one table; that of the first is `table`, with what failed.
+        for inner in part.tables if part.name != "table" else ():
+            files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
+        files |= {f"figures/{figure.name}.svg": figure.svg for figure in part.figures}
+    return files
 
 
 def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecord:
@@ -158,6 +296,9 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     metrics = {name: metric.value for name, metric in result.scores.metrics.items()}
     if result.scores_extended is not None:
         metrics |= {f"extended_{name}": metric.value for name, metric in result.scores_extended.metrics.items()}
+    metrics |= {f"slice.{name}.f1": Counts(one.tp, one.predicted, one.gold).f1 for name, one in _slices(result).items()}
+    metrics |= {"seconds": sum(result.seconds.values()), "parameters": float(result.parameters)}
+    metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
     return RunRecord(
         experiment=plan.name,
         dataset=plan.data.name if plan.train_fraction == 1 else f"{plan.data.name}-{plan.train_fraction:g}",
@@ -167,13 +308,23 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
         repetition=cell.repetition,
         key=cell.key,
         parameters={"model": result.model, **flattened(result.config)},
-        metrics={**metrics, "seconds": sum(result.seconds.values()), "parameters": float(result.parameters)},
+        metrics=metrics,
         history=result.history,
         tags={name: value for name, value in tags.items() if value},
         artifacts=[folder / name for name in ("config.json", "result.json", "predictions.jsonl.gz")],
         started=round(1000 * result.started),
         ended=round(1000 * result.finished),
     )
+
+
+_COSTS = {SECONDS: "seconds_per_1000_examples", MEMORY: "peak_memory_gb"}
+"""Costs under the names of metrics; parameters are there as a number of their own."""
+
+
+def _slices(result: Result) -> dict[str, SliceCounts]:
+    """Return the counts of the slices that are not categories and hold anything to be found."""
+    slices = result.scores.per_slice.items()
+    return {name: counts for name, counts in slices if counts.gold and not name.startswith(CATEGORY)}
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -70,7 +70,7 @@ def run_cells(
     # Set before the children start: torch reads these when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    context = _context(waiting)
+    context = processes(heavy=any("training" in cell.config for cell in waiting))
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -90,17 +90,16 @@ def run_cells(
     return failures
 
 
-def _context(cells: Sequence[Cell]) -> ForkServerContext | SpawnContext:
-    """Return how processes are started: forked from a server that has imported once what the cells need.
+def processes(*, heavy: bool) -> ForkServerContext | SpawnContext:
+    """Return how processes are started: forked from a server that has imported once what they need, torch if `heavy`.
 
     Importing torch takes longer than testing a small model. Nothing runs in the server, and no GPU is touched there.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    trains = any("training" in cell.config for cell in cells)
-    heavy = ["avebench.training", "avebench.nn.text_encoder"] if trains else []
-    context.set_forkserver_preload(["avebench.worker", *heavy])
+    libraries = ["avebench.training", "avebench.nn.text_encoder"] if heavy else []
+    context.set_forkserver_preload(["avebench.worker", *libraries])
     return context
 
 

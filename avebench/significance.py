@@ -80,15 +80,37 @@ def contrast(
     rng = np.random.default_rng(seed)
     resampled = bootstrap(a, b, products, measure, resamples, rng)
     swapped = randomisation(a, b, measure, resamples, rng)
-    tail = (100.0 - LEVEL) / 2
-    low, high = np.percentile(resampled, [tail, 100.0 - tail])
     return Contrast(
         difference,
-        float(low),
-        float(high),
+        *_middle(resampled),
         p_value(resampled - difference, difference),
         p_value(swapped, difference),
     )
+
+
+def intervals(
+    counts: Counts, *, products: int, measures: Sequence[Measure], seed: int, resamples: int = RESAMPLES
+) -> list[tuple[float, float]]:
+    """Return the percentile interval of `LEVEL` % of each of one system's figures in %, by the bootstrap over products.
+
+    `counts` (n, M, R, 3) are those of n products behind M figures; `products` is the size of the whole test set. The
+    resamples are the same for all figures. ValueError if there are fewer products than rows, or not M `measures`.
+    """
+    number, figures, repetitions, _ = counts.shape
+    if not number <= products or figures != len(measures):
+        raise ValueError(f"counts {counts.shape} of {products} products and {len(measures)} figures")
+    rows = counts.reshape(number, figures * repetitions * 3)
+    rng = np.random.default_rng(seed)
+    sums = np.concatenate(list(_drawn_sums(rows[rows.any(axis=1)], products, resamples, rng)))
+    sums = sums.reshape(resamples, figures, repetitions, 3)
+    return [_middle(statistic(sums[:, place], measure)) for place, measure in enumerate(measures)]
+
+
+def _middle(figures: Figures) -> tuple[float, float]:
+    """Return the bounds of the middle `LEVEL` % of the figures."""
+    tail = (100.0 - LEVEL) / 2
+    low, high = np.percentile(figures, [tail, 100.0 - tail])
+    return float(low), float(high)
 
 
 def p_value(null: Figures, observed: float) -> float:

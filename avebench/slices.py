@@ -20,6 +20,9 @@ from avebench.examples import Example, Units
 from avebench.metrics import INTENT, gold_attributes
 from avebench.tagging import text_units
 
+CATEGORY = "category: "
+"""How the name of a slice starts that is a category."""
+
 _Key = tuple[str, ...]
 
 
@@ -53,7 +56,7 @@ class SliceRule:
         if example.picture is None:
             found.add("no-image")
         if example.category is not None:
-            found.add(f"category: {example.category}")
+            found.add(f"{CATEGORY}{example.category}")
         if not values <= self._seen:
             found.add("unseen")
         if attributes and self._has_distractor(example, attributes):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Literal
 
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, published_marks, published_rows
 from avebench.metrics import Counts, invariant_faults
 from avebench.plan import Plan, PlannedRow
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
-from avebench.results import Result, SliceCounts
+from avebench.results import CountTriple, Result, SliceCounts
+from avebench.slices import CATEGORY
 
 PUBLISHED = "published"
 NOT_BUILT = "not built yet"
+CANNOT_RUN = "cannot run here"
 HEADINGS = {
     "tag_precision": "P",
     "tag_recall": "R",
@@ -30,9 +33,16 @@ HEADINGS = {
 """Column headings; a metric that is not named here stands under its own name."""
 
 
-def summary(values: Sequence[float]) -> Measured:
-    """Return mean and standard deviation (n - 1); one value is a bare figure."""
-    return Measured(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+def summary(values: Sequence[float], cells: Sequence[str] = ()) -> Measured:
+    """Return mean and standard deviation (n - 1); one value is a bare figure. `cells` are the keys of the values."""
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return Measured(statistics.fmean(values), sd, len(values), tuple(values), tuple(cells))
+
+
+def summary_of(results: Sequence[Result], figures: Iterable[float | None]) -> Measured | None:
+    """Return the summary of one figure of each result, which knows its cells; None if no result has it."""
+    found = {result.key: figure for result, figure in zip(results, figures, strict=True) if figure is not None}
+    return summary(list(found.values()), list(found)) if found else None
 
 
 def result_table(plan: Plan, results: Mapping[str, Result], failed: Container[str], notes: Sequence[str] = ()) -> Table:
@@ -53,12 +63,11 @@ def result_table(plan: Plan, results: Mapping[str, Result], failed: Container[st
     sections = [Section(lines[False])]
     if lines[True]:
         sections.append(Section(lines[True], "reference rows, not in the paper"))
-    source = f"{experiment.source.paper}, Table {experiment.source.table}" if experiment.source else ""
     return Table(
         title=experiment.title,
         columns=columns,
         sections=sections,
-        source=source,
+        source=experiment.source.place() if experiment.source else "",
         notes=[*_notes(plan, list(results.values()), published), *notes],
         banner=plan.banner,
         marks=published_marks(),
@@ -70,14 +79,23 @@ def _measured(
 ) -> list[Cell]:
     """Return the measured cells of a row; without any result, what stands in their way."""
     if not found:
-        stopped = any(cell.key in failed for cell in planned.cells)
-        text = NOT_BUILT if planned.row.planned else "failed" if stopped else "not run"
-        return [text if place == 0 else None for place in range(len(metrics))]
-    cells: list[Cell] = []
-    for metric in metrics:
-        values = [result.scores.metrics[metric].value for result in found if metric in result.scores.metrics]
-        cells.append(summary(values) if values else None)
-    return cells
+        return empty_cells(planned, failed, len(metrics))
+    return [summary_of(found, (metric_value(result, metric) for result in found)) for metric in metrics]
+
+
+def metric_value(result: Result, metric: str) -> float | None:
+    """Return a metric of a result in %, None where it has none."""
+    found = result.scores.metrics.get(metric)
+    return None if found is None else found.value
+
+
+def empty_cells(planned: PlannedRow, failed: Container[str], number: int) -> list[Cell]:
+    """Return `number` cells of a row without any result, the first of which says what stands in the way."""
+    stopped = any(cell.key in failed for cell in planned.cells)
+    text = NOT_BUILT if planned.row.planned else "failed" if stopped else "not run"
+    if planned.missing:
+        text = f"{CANNOT_RUN}: {planned.missing}"
+    return [text, *[None] * (number - 1)]
 
 
 def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Published]) -> list[str]:
@@ -99,59 +117,110 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
     places = sorted({row.place for row in published.values()})
     if places:
         notes.append(f"Published: {', '.join(places)}.")
+    return [*notes, *caveat_notes(published)]
+
+
+def caveat_notes(published: Mapping[str, Published]) -> list[str]:
+    """Return the caveats of published rows, given by label, each with the labels that it is about."""
     by_caveat: dict[str, list[str]] = {}
     for label, row in published.items():
         for caveat in row.caveats:
             by_caveat.setdefault(caveat, []).append(label)
-    notes += [f"{', '.join(labels)}: {caveat}" for caveat, labels in by_caveat.items()]
-    return notes
+    return [f"{', '.join(labels)}: {caveat}" for caveat, labels in by_caveat.items()]
 
 
 FEW = 200
 """A slice of fewer examples says too little for a figure of its own to be read."""
 
 
-def slice_table(plan: Plan, results: Mapping[str, Result]) -> Table:
+def slice_table(plan: Plan, results: Mapping[str, Result], kind: Literal["slice", "category"] | None = None) -> Table:
     """Return F1 per slice, slices as rows and the table's rows as columns; the examples left out by the fraction apart.
 
-    F1 is of spans, or of value strings where a system cannot point at the text. The number of examples is that of the
-    first result: with a train fraction below 1 the slice `unseen` differs between repetitions.
+    With `kind` only categories, which are slices too, or only the others. F1 is of spans, or of value strings where a
+    system cannot point at the text. The number of examples is that of the first result: with a train fraction below 1
+    the slice `unseen` differs between repetitions.
     """
-    shown = [planned for planned in plan.rows if any(cell.key in results for cell in planned.cells)]
-    columns = [Column("n", "n"), Column("remark", "")]
-    columns += [Column(planned.row.label, planned.row.label, MEASURED) for planned in shown]
+    shown = measured_rows(plan, results)
     sections = []
-    for field, heading in (("scores", "test"), ("scores_extended", "test_extended: training products left out")):
-        found = [
-            [scores for cell in planned.cells if cell.key in results and (scores := getattr(results[cell.key], field))]
-            for planned in shown
-        ]
-        names = sorted({name for row in found for scores in row for name in scores.per_slice})
+    for left_out, heading in ((False, "test"), (True, "test_extended: training products left out")):
+        sizes = {
+            name: counts.examples
+            for _, found in reversed(shown)
+            for result in reversed(found)
+            for name, counts in _slices(result, left_out).items()
+            if kind in {None, "category" if name.startswith(CATEGORY) else "slice"}
+        }
         lines = []
-        for name in names:
-            size = next(scores.per_slice[name].examples for row in found for scores in row if name in scores.per_slice)
+        for name, size in sorted(sizes.items()):
             cells: list[Cell] = [str(size), "too few" if size < FEW else None]
-            for row in found:
-                values = [_f1(scores.per_slice[name]) for scores in row if name in scores.per_slice]
-                cells.append(summary(values) if values else None)
-            lines.append(TableRow(name, cells))
+            for _, found in shown:
+                counts = (_slices(result, left_out).get(name) for result in found)
+                cells.append(summary_of(found, map(_f1, counts)))
+            lines.append(TableRow(name.removeprefix(CATEGORY) if kind else name, cells))
         if lines:
             sections.append(Section(lines, heading))
     notes = [f"A slice of fewer than {FEW} examples is marked 'too few'. Slices are decided from data alone."]
-    title = f"{plan.experiment.title}: F1 per slice"
-    return Table(title, columns, sections, notes=notes, banner=plan.banner, label_heading="Slice")
+    word = kind or "slice"
+    columns = [Column("n", "n"), Column("remark", ""), *_row_columns(shown)]
+    return Table(
+        f"{plan.experiment.title}: F1 per {word}",
+        columns,
+        sections,
+        notes=notes,
+        banner=plan.banner,
+        label_heading=word.capitalize(),
+    )
 
 
-def _f1(counts: SliceCounts) -> float:
-    return Counts(counts.tp, counts.predicted, counts.gold).f1
+def attribute_table(plan: Plan, results: Mapping[str, Result]) -> Table:
+    """Return F1 per attribute on test, attributes as rows with their number of gold items, the table's rows as columns.
+
+    F1 is of spans, or of value strings where a system cannot point at the text.
+    """
+    shown = measured_rows(plan, results)
+    gold = {
+        name: counts.gold
+        for _, found in reversed(shown)
+        for result in reversed(found)
+        for name, counts in result.scores.per_attribute.items()
+    }
+    lines = []
+    for name in sorted(gold):
+        cells: list[Cell] = [gold[name]]
+        for _, found in shown:
+            counts = (result.scores.per_attribute.get(name) for result in found)
+            cells.append(summary_of(found, map(_f1, counts)))
+        lines.append(TableRow(name, cells))
+    columns = [Column("gold", "gold"), *_row_columns(shown)]
+    title = f"{plan.experiment.title}: F1 per attribute"
+    return Table(title, columns, [Section(lines)], banner=plan.banner, label_heading="Attribute")
+
+
+def measured_rows(plan: Plan, results: Mapping[str, Result]) -> list[tuple[PlannedRow, list[Result]]]:
+    """Return the rows of a plan that have results, with these in the order of the repetitions."""
+    found = [(row, [results[cell.key] for cell in row.cells if cell.key in results]) for row in plan.rows]
+    return [(row, own) for row, own in found if own]
+
+
+def _row_columns(shown: Sequence[tuple[PlannedRow, object]]) -> list[Column]:
+    return [Column(planned.row.label, planned.row.label, MEASURED) for planned, _ in shown]
+
+
+def _slices(result: Result, left_out: bool) -> Mapping[str, SliceCounts]:
+    scores = result.scores_extended if left_out else result.scores
+    return {} if scores is None else scores.per_slice
+
+
+def _f1(counts: CountTriple | None) -> float | None:
+    return None if counts is None else Counts(counts.tp, counts.predicted, counts.gold).f1
 
 
 def plan_table(plan: Plan, status: Mapping[str, str], seconds: Mapping[str, float | None]) -> Table:
     """Return what a run would do: one line per cell with its status and the minutes expected of it."""
     lines = []
     for planned in plan.rows:
-        if planned.row.planned:
-            lines.append(TableRow(planned.row.label, [None, NOT_BUILT, None, None]))
+        if not planned.cells:
+            lines.append(TableRow(planned.row.label, [None, CANNOT_RUN if planned.missing else NOT_BUILT, None, None]))
         for cell in planned.cells:
             expected = seconds[cell.key]
             minutes = (

@@ -304,12 +304,14 @@ def _summarise(client: MlflowClient, experiment: str, parent: str, tables: Mappi
     """
     runs = _find(client, experiment, "mlflow.parentRunId", parent)
     finished = [run for run in runs if run.info.status == "FINISHED"]
-    summary: dict[str, float] = {"repetitions": len(finished)}
+    summary: dict[str, float] = {}
     for name in sorted({name for run in finished for name in run.data.metrics if "/" not in name}):
         values = [run.data.metrics[name] for run in finished if name in run.data.metrics]
         summary[name] = statistics.fmean(values)
         if len(values) > 1:
             summary[f"{name}_sd"] = statistics.stdev(values)
+    # Last: where rows are compared, the first metric is the one that is shown.
+    summary["repetitions"] = len(finished)
     known = client.get_run(parent).data.metrics
     now = time.time_ns() // 1_000_000
     _log_metrics(client, parent, [(name, value, now, 0) for name, value in summary.items() if known.get(name) != value])

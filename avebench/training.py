@@ -28,7 +28,7 @@ from avebench.batching import MicroBatch, Positions, load, plan
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
-from avebench.nn.neural import Batch, NeuralModel, Update, move
+from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move
 from avebench.provenance import resident_peak
 from avebench.seeds import derive_seed
 
@@ -148,14 +148,7 @@ def _check(train: Sequence[Example], valid: Sequence[Example], config: TrainingC
 
 def _device(name: str, config: TrainingConfig) -> torch.device:
     """Return the device; AvebenchError if it is not on this machine or cannot compute in `config.precision`."""
-    try:
-        place = torch.device(name)
-    except RuntimeError:
-        raise AvebenchError(f"There is no device '{name}'. Give --device cpu, cuda or cuda:N.") from None
-    if place.type not in ("cpu", "cuda"):
-        raise AvebenchError(f"The device '{name}' is not supported. Give --device cpu, cuda or cuda:N.")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise AvebenchError(f"The device '{name}' is not on this machine. Give --device cpu.")
+    place = device_named(name)
     if place.type != "cuda" and config.precision == "fp16":
         raise AvebenchError("training.precision 'fp16' needs a GPU. Set it to 'bf16' or 'float32'.")
     return place

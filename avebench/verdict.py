@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
 from avebench.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, Pair, System
+from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.examples import Example, Prediction
 from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow, render
-from avebench.results import Result
 from avebench.significance import LEVEL, RESAMPLES
 from avebench.tables import FEW, HEADINGS, summary
 
@@ -19,6 +18,7 @@ _NAMED = 5
 """How many attributes, slices or categories a sentence names on each side."""
 _ATTRIBUTES = 30
 """How many attributes people are shown, those with the most examples; CSV and JSON hold all."""
+_UNITS = {PARAMETERS: "million trained parameters", SECONDS: "s per 1,000 test examples", MEMORY: "GB peak memory"}
 _PLURALS: dict[Kind, str] = {"attribute": "attributes", "slice": "slices", "category": "categories"}
 
 
@@ -119,33 +119,6 @@ def _cost(systems: Sequence[System]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """One kind of cost of a system, a value per repetition; none where it was not measured."""
-
-    name: str
-    values: tuple[float, ...]
-
-
-PARAMETERS = "parameters (millions)"
-SECONDS = "s per 1,000 examples"
-MEMORY = "peak memory (GB)"
-_UNITS = {PARAMETERS: "million trained parameters", SECONDS: "s per 1,000 test examples", MEMORY: "GB peak memory"}
-
-
-def costs_of(results: Sequence[Result]) -> list[Cost]:
-    """Return trained parameters in millions, seconds per 1,000 test examples, and peak memory in GB (10^9 bytes)."""
-    return [
-        Cost(PARAMETERS, tuple(result.parameters / 1e6 for result in results)),
-        Cost(SECONDS, tuple(1000 * result.seconds["predict"] / result.scores.examples for result in results)),
-        Cost(MEMORY, tuple(result.peak_memory / 1e9 for result in results if result.peak_memory)),
-    ]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # One table
 
 
@@ -227,15 +200,10 @@ def _notes(comparison: Comparison) -> list[str]:
     protocols = {system.label: system.protocol for system in systems}
     if set(protocols.values()) != {"native"}:
         notes.append("Protocols: " + ", ".join(f"{label} {protocol}" for label, protocol in protocols.items()) + ".")
-    machines = {_machine(result) for system in systems for result in system.results if result.parameters}
+    machines = {machine_of(result) for system in systems for result in system.results if result.parameters}
     if len(machines) > 1:
         notes.append(f"Times were measured on different machines: {'; '.join(sorted(machines))}.")
     return notes
-
-
-def _machine(result: Result) -> str:
-    device = result.hardware.get("gpu") or result.hardware.get("cpu", "unknown")
-    return f"{device}, {result.hardware.get('cores', '?')} cores"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -276,7 +244,7 @@ def example_lines(
                 yield f"  {name}"
                 if name not in gold:
                     continue
-                yield f"    text: {_printable(gold[name].text)}"
+                yield f"    text: {printable(gold[name].text)}"
                 yield f"    gold: {_values(gold[name].pairs)}"
                 for one in pair:
                     yield f"    {comparison.systems[one].label}: {_values(predictions[one][name].pairs)}"
@@ -286,10 +254,10 @@ def _values(pairs: Mapping[str, frozenset[str]]) -> str:
     shown = "; ".join(
         f"{attribute} = {', '.join(sorted(values))}" for attribute, values in sorted(pairs.items()) if values
     )
-    return _printable(shown) or "nothing"
+    return printable(shown) or "nothing"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text of a data set without the control characters that a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in text)
 

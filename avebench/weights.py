@@ -160,17 +160,23 @@ def _hub_cache(name: str) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() else None
 
 
+def weights_place(name: str, kind: Kind = "text") -> Path:
+    """Return the file or folder of the encoder `name`; AvebenchError if it is not here, saying where it comes from."""
+    if kind != "files":
+        return image_weights(name) if kind == "image" else text_weights(name)
+    location = Path(name).expanduser()
+    if not location.exists():
+        raise AvebenchError(f"There is no file or folder {location}. Check the options of the row.")
+    return location
+
+
 def weights_digest(name: str, kind: Kind = "text") -> str:
     """Return one hash over the config, tokenizer and weight files of the encoder `name`, or over its arrays.
 
     Of the kind `files`, `name` is a file (of word vectors), or a folder of the JAVE release. AvebenchError if it is not
     here.
     """
-    location = Path(name).expanduser()
-    if kind != "files":
-        location = image_weights(name) if kind == "image" else text_weights(name)
-    elif not location.exists():
-        raise AvebenchError(f"There is no file or folder {location}. Check the options of the row.")
+    location = weights_place(name, kind)
     if location.is_file():
         return file_digest(location)
     digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if _decides(path)}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import json
 import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -23,9 +24,9 @@ from avebench.data import open_dataset
 from avebench.dataset import Dataset
 from avebench.errors import AvebenchError, DataError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
-from avebench.examples import Example, Prediction
+from avebench.examples import Example
 from avebench.metrics import SCORER_VERSION
-from avebench.model import Model, TrainedConfig, TrainingConfig
+from avebench.model import TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
 from avebench.provenance import hardware, resident_peak, revision, versions
 from avebench.registry import add_plugin_file, plugin
@@ -33,6 +34,7 @@ from avebench.results import Result, Store, Weight
 from avebench.seeds import derive_seed
 from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
+from avebench.trained import CLOSED_FORM, RECORD, VOCABULARY, WEIGHTS, Trained, restored, write_schema
 from avebench.weights import write_atomically
 
 TEST = "predictions.jsonl.gz"
@@ -55,7 +57,8 @@ class Job:
 
 def work(job: Job, connection: Connection) -> None:
     """Run one cell and tell the parent how it went; the entry point of a worker process."""
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
+    keep_freed_memory()
     try:
         for path in job.plugin_files:
             add_plugin_file(path)
@@ -76,7 +79,7 @@ def work(job: Job, connection: Connection) -> None:
     connection.close()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this process when its parent is gone, so that a killed run leaves nothing behind that still trains.
 
     The parent may be the server of the processes, which ends with the run.
@@ -84,6 +87,18 @@ def _die_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.3)
     os._exit(1)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large blocks for the next step instead of giving them back, where it is glibc.
+
+    Else the gradients of a vocabulary come anew from the system at every step, zeroed page by page: a sixth of a step.
+    """
+    limit = getattr(ctypes.CDLL(None), "mallopt", None)
+    if limit is not None:
+        most_mapped, trim_threshold = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h.
+        limit(most_mapped, 0)
+        limit(trim_threshold, 2**31 - 1)
 
 
 def finish_cell(job: Job, tell: Tell) -> None:
@@ -251,37 +266,6 @@ def _seed(cell: Cell) -> int:
     return derive_seed("initialisation", cell.repetition)
 
 
-CLOSED_FORM: Mapping[str, Any] = {
-    "steps": 0,
-    "epochs": 0.0,
-    "best_step": 0,
-    "selection": "none",
-    "history": [],
-    "seconds": {},
-    "peak_memory_bytes": 0,
-    "parameters": {"trained": 0},
-    "diagnostics": {},
-}
-"""What a training record holds for a system that the loop does not train."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """A model ready to predict, and how it was trained."""
-
-    model: Model
-    record: Mapping[str, Any]
-    device: str
-
-    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], int]:
-        """Return the predictions in order, and the number of examples that the encoder's limit cuts."""
-        if not isinstance(self.model.config, TrainedConfig):
-            return self.model.predict(examples), 0
-        model: Any = self.model
-        encoded = [model.encode(example) for example in examples]
-        return model.predict_encoded(encoded), sum(model.truncated(one) > 0 for one in encoded)
-
-
 def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: Tell, clock: _Clock) -> Trained:
     """Build the model and train it, continue its training, or load what an earlier attempt trained to the end."""
     module = plugin("models", job.cell.model).load()
@@ -289,27 +273,27 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     schema = dataset.schema()
     with clock.phase("vocabulary"):
         vocabulary = module.Model.learn_vocabulary(config, schema, material.train)
-    write_atomically(folder / "vocabulary.json", json.dumps(vocabulary, ensure_ascii=False))
+    write_atomically(folder / VOCABULARY, json.dumps(vocabulary, ensure_ascii=False))
+    write_schema(folder, schema)
     if not isinstance(config, TrainedConfig):
         return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
     import torch
-    from safetensors.torch import load_file, save
+    from safetensors.torch import save
 
     from avebench import checkpoint
+    from avebench.nn.neural import device_named
     from avebench.training import train
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    device = job.device if job.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(device_named(job.device))
     with clock.phase("build"):
         torch.manual_seed(_seed(job.cell))
         try:
             model = module.Model(config, schema, vocabulary)
         except AvebenchError as error:
             raise UnusableError(str(error)) from None
-    done, weights = folder / "training.json", folder / "weights.safetensors"
-    if done.is_file():
-        checkpoint.load_model_tensors(model, load_file(weights))
-        return Trained(model.to(device).eval(), json.loads(done.read_text()), device)
+    if (folder / RECORD).is_file():
+        return restored(model, folder, device)
     record = train(
         model,
         material.train,
@@ -331,8 +315,8 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         ),
     )
     # Weights first, then the record: with the record, the training of this cell is over.
-    write_atomically(weights, save(checkpoint.model_tensors(model)))
-    write_atomically(done, json.dumps(dataclasses.asdict(record)))
+    write_atomically(folder / WEIGHTS, save(checkpoint.model_tensors(model)))
+    write_atomically(folder / RECORD, json.dumps(dataclasses.asdict(record)))
     return Trained(model, dataclasses.asdict(record), device)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Units
-from avebench.gold import KEYS, gold_example
-from avebench.jsonlines import FieldError, checked_string, parse_object
+from avebench.gold import KEYS, gold_example, image_path
+from avebench.jsonlines import FieldError, parse_object
 from avebench.metrics import INTENT, gold_attributes
 from avebench.pictures import picture_at, picture_fault
 from avebench.reading import examples_of, numbered_lines
@@ -165,7 +165,7 @@ class Dataset(BaseDataset):
     def _example(self, text: str, seen: set[int], counts: Counter[str] | None) -> Example:
         """Return the example of a line; FieldError names the field that breaks the format."""
         record = parse_object(text, KEYS)
-        image = _image(record)
+        image = image_path(record)
         policy = "error" if counts is None else self.options.missing_images
         picture = (
             picture_at(self.folder / image, image, policy, Counter() if counts is None else counts) if image else None
@@ -175,17 +175,6 @@ class Dataset(BaseDataset):
             raise FieldError("id", f"the id '{example.id}' was used before. Give every line an id of its own.")
         seen.add(hash(example.id))
         return example
-
-
-def _image(record: Mapping[str, Any]) -> str:
-    """Return the picture's path relative to the folder, or the empty string."""
-    if record.get("image") is None:
-        return ""
-    image = checked_string(record["image"], "image")
-    path = PurePosixPath(image)
-    if not image.strip() or path.is_absolute() or ".." in path.parts or "\\" in image or "\0" in image:
-        raise FieldError("image", f"'{image}' is no path inside the folder. Give one, with forward slashes.")
-    return image
 
 
 def _no_intent(split: str, name: str) -> Fault:

@@ -15,7 +15,7 @@ before it. Batches are drawn with replacement (`training.order` "sampled").
 
 The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table. Departures: weights start as those of
 `avebench.nn.bilstm`; text is lower-cased; `_PAD` and `_UNK` are never predicted.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.nn.slot_filling`).
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from avebench.examples import AttributeSchema
 from avebench.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.models.slot_filling import Digits, Scores, WordConfig, WordModel, word_embedding
 from avebench.nn.additive_attention import AdditiveAttention, glorot
 from avebench.nn.bilstm import BiLSTM
 from avebench.nn.neural import Batch
-from avebench.nn.slot_filling import Digits, Scores, WordConfig, WordModel, word_embedding
 
 __all__ = ["CARD", "AttentionBiRNN", "Config", "Model"]
 

@@ -27,9 +27,9 @@ label X stands behind a unit's first piece only, and a unit's label is that of i
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -37,8 +37,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
+from avebench.explanation import Explanation, Figures
 from avebench.metrics import PAD, gold_attributes
 from avebench.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
 from avebench.models.dram_blocks import (
@@ -50,6 +50,7 @@ from avebench.models.dram_blocks import (
     RangeClassifier,
     TextRelatedEmbeddings,
     WarmUp,
+    cosines,
     selected_pairs,
 )
 from avebench.models.dram_names import NameEncoder, NameUse
@@ -461,17 +462,24 @@ class Model(NeuralModel):
         Without ARM an attribute is predicted, with score 1, iff it has a span. With ARM the selected attributes are
         predicted with their scores R, whether or not a value of them is found.
         """
-        read = self._read(batch)
+        return self._predictions(self._read(batch), batch)
+
+    def _predictions(self, read: Read, batch: Batch) -> list[Prediction]:
         states = self._states(read, batch)
         if self.config.arm == "none":
             paths = self.decoder.decode(states, batch["lengths"], batch["scored"])
             return [self._tagged(example, path) for example, path in zip(batch["examples"], paths, strict=True)]
-        scores = self.classifier(read.cls_previous, read.last[:, 0]).float().sigmoid()  # (B, N)
+        scores = self._scores(read)
         spans = self._decoded(states, scores, batch)
         return [
             self._ranged(row, example.example, values, spans)
             for row, (example, values) in enumerate(zip(batch["examples"], scores.tolist(), strict=True))
         ]
+
+    def _scores(self, read: Read) -> Tensor:
+        """Return R (B, N)."""
+        logits: Tensor = self.classifier(read.cls_previous, read.last[:, 0])
+        return logits.float().sigmoid()
 
     def _tagged(self, encoded: Encoded, path: Sequence[int]) -> Prediction:
         example = encoded.example
@@ -525,28 +533,64 @@ class Model(NeuralModel):
         )
 
     @torch.inference_mode()
-    def attention(self, example: Example) -> dict[str, Any]:
-        """Return how much each unit of an example's text takes from each patch of its picture.
+    def explain(self, example: Example) -> Explanation:
+        """Return the prediction of an example with ranges and similarities (with ARM) and attention (with a picture).
 
-        `units` are the strings of the U units that fit, `weights` (U, P) is A_v with TEM, which has no softmax, or with
-        concatenation the first layer's attention, the mean over heads. AvebenchError if there is no picture to attend.
+        Attention is A_v with TEM, with concatenation the first layer's from text to patches, the mean over its heads.
+        DyNet has matrices instead of vectors, which are similar to nothing.
         """
-        if self.pictures is None:
-            raise AvebenchError(f"With fusion '{self.config.fusion}' the model attends to no picture. Choose tem.")
         batch = move(self.collate([self.encode(example)]), next(self.parameters()).device)
-        if not batch["present"].all():
-            raise AvebenchError(f"The example '{example.id}' has no picture to attend to.")
-        was_training = self.training
+        was_training, self._sweeps = self.training, True
         self.eval()
-        found = self._read(batch, attend=True).attention
+        seen = self.pictures is not None and bool(batch["present"].all())
+        read = self._read(batch, attend=seen)
+        explained = Explanation(example, self._predictions(read, batch)[0])
+        if self.config.arm != "none":
+            scores = self._scores(read)
+            explained = replace(
+                explained,
+                ranges=dict(zip(self.attributes, scores[0].tolist(), strict=True)),
+                threshold=self.config.range_threshold,
+                similarities=self._similarities(self._states(read, batch), scores[0], batch),
+            )
         self.train(was_training)
-        assert found is not None
-        places = batch["first"][0] if self.config.labelling == "pieces" else None
-        weights = self.text_encoder.pool(found, batch)[0] if places is None else found[0, places]
-        units = [
-            example.text[start:end] for start, end in example.tokens[: len(batch["examples"][0].text.pieces.first)]
-        ]
-        return {"units": units, "weights": weights[: len(units)].float().cpu()}
+        if not seen or read.attention is None or self.pictures is None:
+            return explained
+        weights = read.attention if self.config.labelling == "pieces" else self.text_encoder.pool(read.attention, batch)
+        attention = self._of_units(weights, batch)
+        return replace(explained, attention=attention, attends=self.stream.attends, cells=self.pictures.cells)
+
+    def _of_units(self, rows: Tensor, batch: Batch) -> Figures:
+        """Return the rows (U, K) of the units that fit, out of those (1, S, K) of the positions of one example."""
+        first = torch.from_numpy(batch["examples"][0].text.pieces.first).to(rows.device).long()
+        places = first if self.config.labelling == "pieces" else torch.arange(len(first), device=rows.device)
+        found: Figures = rows[0, places].float().cpu().numpy()
+        return found
+
+    def _similarities(self, states: Tensor, scores: Tensor, batch: Batch) -> dict[str, Figures]:
+        """Return w (U,) (journal Eq. 12) of every selected attribute, of the states (1, S, H) of one example."""
+        chosen = (scores > self.config.range_threshold).nonzero()[:, 0]  # (M,)
+        if isinstance(self.guidance, DyNetGuidance) or not len(chosen):
+            return {}
+        if isinstance(self.guidance, PrototypeGuidance):
+            vectors = self.guidance.prototypes[chosen]  # (M, H)
+        elif self._names_change():
+            names, places = self.names(chosen, self.text_encoder)
+            vectors = names[places]
+        else:
+            vectors = self.guidance.names[chosen]
+        weights = cosines(vectors, states.expand(len(chosen), -1, -1))  # (M, S)
+        units = self._of_units(weights.T.unsqueeze(0), batch)  # (U, M)
+        return {self.attributes[number]: units[:, place] for place, number in enumerate(chosen.tolist())}
+
+    @torch.no_grad()
+    def fix_range(self, attributes: Collection[int]) -> bool:
+        """Let the classifier score these attributes all but 1 and the others all but 0; return False without ARM."""
+        if self.config.arm == "none":
+            return False
+        self.classifier.second.weight.zero_()
+        self.classifier.second.bias.fill_(-9.0)[list(attributes)] = 9.0
+        return True
 
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """Return how far what was added to the text can matter.

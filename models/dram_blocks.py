@@ -123,10 +123,14 @@ class RangeClassifier(nn.Module):
         self.second.bias.fill_(math.log(share / (1 - share)))
 
 
+def cosines(vectors: Tensor, F: Tensor) -> Tensor:  # noqa: N803
+    """Return w_j = cos(vector, F_j) (journal Eq. 12): (M, S) of vectors (M, H) and states (M, S, H)."""
+    return functional.cosine_similarity(vectors.unsqueeze(1), F, dim=2, eps=COSINE_EPSILON)
+
+
 def cosine_guided(vectors: Tensor, F: Tensor) -> Tensor:  # noqa: N803
-    """Return concat(F_j, w_j F_j), w_j = cos(vector, F_j) (journal Eq. 12): (M, S, 2H) of (M, H) and (M, S, H)."""
-    weights = functional.cosine_similarity(vectors.unsqueeze(1), F, dim=2, eps=COSINE_EPSILON)  # (M, S)
-    return torch.cat([F, weights.unsqueeze(2) * F], dim=2)
+    """Return concat(F_j, w_j F_j) with the cosines w_j: (M, S, 2H) of vectors (M, H) and states (M, S, H)."""
+    return torch.cat([F, cosines(vectors, F).unsqueeze(2) * F], dim=2)
 
 
 class PrototypeGuidance(nn.Module):

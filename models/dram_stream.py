@@ -45,6 +45,8 @@ class TextStream(nn.Module):
 
     def __init__(self, config: Config, text: TextEncoder, channels: int) -> None:
         super().__init__()
+        self.attends = "A_v of TEM, with softmax" if config.tem_softmax else "A_v of TEM, without softmax"
+        """What `attention` is, in words."""
         self.masked = config.pad_mask == "always"
         self.raw_words = config.tem_input == "words"
         self.tem: TextRelatedEmbeddings | None = None
@@ -112,6 +114,8 @@ class JointStream(nn.Module):
     attention does not see: positions are embedded by number, so the states are the same. The patches of an example
     without a picture are not attended.
     """
+
+    attends = "attention of the first layer, mean over its heads"
 
     def __init__(self, config: Config, text: TextEncoder, channels: int, patches: int) -> None:
         super().__init__()

@@ -39,12 +39,15 @@ class Pictures(nn.Module):
         self._outside: tuple[ImageEncoder, ...] = ()
         self._ready: CachedPatches | PrecomputedFeatures | None = None
         self._pixels: CachedPictures | None = None
+        self.cells: tuple[int, int] | None = None
+        """Rows and columns of the picture that its patches are, in reading order; None where they are no such cells."""
         if (image_weights(name) / PRECOMPUTED_IDS).is_file():
             self._ready = PrecomputedFeatures(name)
             self.channels, self.patches = self._ready.channels, self._ready.patches
             return
         encoder = ImageEncoder(name, layout, normalisation, size, tuned, batch_norm)
         self.channels, self.patches = encoder.channels, encoder.patches
+        self.cells = encoder.cells if layout == "transpose" else None
         if tuned:
             self.encoder, self._pixels = encoder, CachedPictures(size)
         else:

@@ -12,7 +12,7 @@ is the ordinary BiLSTM of the paper. Its Keras weights start otherwise in part; 
 epochs never stops: the last weights are kept.
 
 On product data (ours; there is no code) tags and attributes have output layers of their own, the one of attributes
-(sigmoids, see `avebench.nn.slot_filling`) over the final states of both directions (`sentence` "final") or over the
+(sigmoids, see `avebench.models.slot_filling`) over the final states of both directions (`sentence` "final") or over the
 state at EOS ("eos"). The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table.
 """
 
@@ -27,10 +27,10 @@ from torch.nn import functional
 
 from avebench.examples import AttributeSchema
 from avebench.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.models.slot_filling import Reduction, Scores, WordConfig, WordModel, slot_losses, word_embedding
 from avebench.nn.additive_attention import glorot
 from avebench.nn.bilstm import BiLSTM
 from avebench.nn.neural import Batch
-from avebench.nn.slot_filling import Reduction, Scores, WordConfig, WordModel, slot_losses, word_embedding
 
 CARD = ModelCard(
     name="rnn-lstm",

@@ -22,7 +22,7 @@ batch. `_PAD` and `_UNK` are never predicted. Gold tags and intents that trainin
 the scores, where the code makes them `_UNK` (SNIPS has none). Text is lower-cased. The order of the two updates, which
 its graph leaves open, is fixed. The norm of the embedding's gradient is that of its rows, not of every occurrence of a
 word. Early stopping begins after half of the epochs; the code may stop before.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.nn.slot_filling`).
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from torch import Tensor, nn
 
 from avebench.examples import AttributeSchema
 from avebench.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.models.slot_filling import Digits, Reduction, Scores, WordConfig, WordModel, word_embedding
 from avebench.nn.additive_attention import AdditiveAttention, glorot
 from avebench.nn.bilstm import BiLSTM
 from avebench.nn.neural import Batch
-from avebench.nn.slot_filling import Digits, Reduction, Scores, WordConfig, WordModel, word_embedding
 
 __all__ = ["CARD", "Config", "Model", "SlotGate", "SlotGatedNetwork"]
 

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchcrf
 from PIL import Image
 
-from avebench.errors import AvebenchError
 from avebench.evaluation import validation_metrics
 from avebench.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
 from avebench.metrics import score
@@ -260,8 +260,20 @@ def test_two_thousand_attributes_fit_into_four_gigabytes(tiny_bert: Path, arm: s
 
 
 def test_attention_needs_a_picture(tiny_bert: Path, tiny_resnet: Path) -> None:
-    with pytest.raises(AvebenchError, match="attends to no picture"):
-        model(tiny_bert).attention(SENTENCES[0])
+    blind = model(tiny_bert).explain(SENTENCES[0])
     seeing = model(tiny_bert, fusion="tem", image_encoder=str(tiny_resnet), image_size=8)
-    with pytest.raises(AvebenchError, match="no picture"):
-        seeing.attention(SENTENCES[1])
+    assert blind.attention is None and seeing.explain(SENTENCES[1]).attention is None
+
+
+@torch.no_grad()
+def test_similarities_are_the_weights_of_the_guided_states(tiny_bert: Path) -> None:
+    """Journal Eq. 12: behind each state stands the state times its cosine with the prototype."""
+    built = model(tiny_bert, arm="prototype", range_threshold=0.0).eval()
+    found = built.explain(SENTENCES[0])
+    batch = built.collate([built.encode(SENTENCES[0])])
+    states = built._states(built._read(batch), batch)[0].numpy()
+    assert set(found.similarities) == set(SCHEMA.attributes) == set(found.ranges)
+    for number, attribute in enumerate(SCHEMA.attributes):
+        prototype = built.guidance.prototypes[number].numpy()
+        lengths = np.linalg.norm(states, axis=1) * np.linalg.norm(prototype)
+        np.testing.assert_allclose(found.similarities[attribute], states @ prototype / lengths, atol=1e-6)

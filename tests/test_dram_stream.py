@@ -86,10 +86,9 @@ def test_joint_states_are_those_of_one_packed_sequence_each(build: Any, position
         states, attention = joint_by_hand(model, example, position)
         torch.testing.assert_close(read.last[row, : len(states)], states, atol=1e-5, rtol=1e-4)
         if example.picture is not None:
-            found = model.attention(example)
-            assert found["units"] == [example.text[start:end] for start, end in example.tokens]
+            found = model.explain(example).attention
             first = model.text_encoder.encode(example).first.tolist()
-            torch.testing.assert_close(found["weights"], attention[first])
+            torch.testing.assert_close(torch.from_numpy(found), attention[first])
 
 
 @torch.no_grad()
@@ -110,7 +109,8 @@ def test_tem_adds_to_the_embeddings_before_the_encoder(build: Any) -> None:
         torch.testing.assert_close(read.last[row, : len(encoded.ids)], states[-1][0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(read.cls_previous[row], states[-2][0, 0], atol=1e-5, rtol=1e-4)
         if example.picture is not None:
-            torch.testing.assert_close(model.attention(example)["weights"], attention[0, encoded.first.tolist()])
+            found = torch.from_numpy(model.explain(example).attention)
+            torch.testing.assert_close(found, attention[0, encoded.first.tolist()])
         else:
             assert not grid.any()
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from avebench.evaluation import validation_metrics
 from avebench.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
+from avebench.explanation import Explains
 from avebench.model import Model
 from avebench.nn.neural import NeuralModel, move
 from avebench.registry import plugin, plugins
@@ -258,6 +259,31 @@ def test_batches_do_not_change_predictions(build: Any) -> None:
     assert_close([model.predict([example])[0] for example in EXAMPLES], together)
     assert_close(model.predict(EXAMPLES[::-1]), together[::-1])
     assert model.predict([]) == []
+
+
+def test_an_explanation_is_that_of_the_prediction(build: Any) -> None:
+    model = build()
+    if not isinstance(model, Explains):
+        pytest.skip("it does not explain itself")
+    long = Example("long", "red " * 40, word_units("red " * 40), picture=EXAMPLES[0].picture)
+    for example in [*EXAMPLES, long]:
+        training = model.training
+        found = model.explain(example)
+        assert model.training is training
+        model.eval()
+        assert_close([found.prediction], model.predict([example]))
+        tagged = zip(example.tokens, found.tags(), strict=True)
+        begun = {(start, tag[2:]) for (start, _), tags in tagged for tag in tags if tag.startswith("B-")}
+        assert begun == {(span.start, span.attribute) for span in found.prediction.spans or ()}
+        selected = {name for name, score in found.ranges.items() if score > (found.threshold or 0)}
+        assert not found.ranges or selected == set(found.prediction.attributes)
+        units = len(example.tokens)
+        for row in found.similarities.values():
+            assert len(row) <= units and (abs(row) <= 1 + 1e-6).all()
+        if found.attention is not None:
+            assert example.picture is not None and len(found.attention) <= units and found.attends
+            assert found.cells is None or found.cells[0] * found.cells[1] == found.attention.shape[1]
+        json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_training_mode_outlives_a_prediction(build: Any) -> None:

@@ -20,8 +20,8 @@ from avebench.evaluation import validation_metrics
 from avebench.examples import AttributeSchema, Example
 from avebench.metrics import INTENT, score
 from avebench.models import attn_birnn, joint_bert, rnn_lstm, slot_gated
+from avebench.models.slot_filling import Labels, by_frequency, normalised
 from avebench.nn.neural import NeuralModel, move
-from avebench.nn.slot_filling import Labels, by_frequency, normalised
 from avebench.tagging import tags_to_spans
 from avebench.training import train as fit
 

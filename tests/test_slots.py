@@ -16,6 +16,7 @@ from avebench.data import convert, open_dataset
 from avebench.datasets import slots
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, Span
+from avebench.experiment import experiment_path, load_experiment
 from avebench.metrics import INTENT, UNKNOWN, score
 from avebench.slices import SliceRule
 
@@ -295,11 +296,21 @@ def test_a_run_scores_slots_and_intents(tmp_path: Path) -> None:
     assert done.returncode == 2 and "Did you mean 'digits'" in done.stderr
 
 
+def test_another_folder_is_not_the_data_of_the_table_of_snips(tmp_path: Path) -> None:
+    write(tmp_path / "mine")
+    run = ("run", "snips", "--data", "mine", "--rows", "dictionary", "--no-mlflow")
+    done = avebench(tmp_path, *run)
+    assert done.returncode == 0, done.stderr
+    assert "not the table's own data (SNIPS" in done.stdout and "do not compare them with it" in done.stdout
+
+
 def test_snips_counts_as_in_its_description() -> None:
     root = os.environ.get("AVEBENCH_DATA")
     if not root or not (Path(root) / "snips").is_dir():
         pytest.skip("SNIPS is not here: set AVEBENCH_DATA to a folder that holds snips.")
     reader = open_dataset("slots", None, {})
+    own = load_experiment(experiment_path("snips")).own
+    assert own is not None and own.fingerprint == reader.fingerprint()
     assert list(reader.check()) == []
     figures = reader.statistics()
     assert [figures[f"{split} utterances"] for split in ("train", "valid", "test")] == [13084, 700, 700]

@@ -107,11 +107,13 @@ class ImageEncoder(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(3, 1, 1), persistent=False)
         self._norms = [module for module in self.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         self.model.requires_grad_(tuned)
-        self.channels, self.patches = self._probe()
+        self.channels, self.cells = self._probe()
+        """Channels C of a patch; rows and columns of the grid of patches."""
+        self.patches = self.cells[0] * self.cells[1]
         self.train()
 
-    def _probe(self) -> tuple[int, int]:
-        """Return C and P of one blank picture; parameters that do not act on the patches (poolers) are not trained."""
+    def _probe(self) -> tuple[int, tuple[int, int]]:
+        """Return C and the grid of a blank picture; parameters that do not act on patches (poolers) are not trained."""
         self.model.eval()
         blank = torch.zeros(1, 3, self.size, self.size)
         try:
@@ -128,7 +130,7 @@ class ImageEncoder(nn.Module):
             gradients = torch.autograd.grad(total, parameters, allow_unused=True)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.requires_grad_(gradient is not None)
-        return grid.shape[1], grid.shape[2] * grid.shape[3]
+        return grid.shape[1], (grid.shape[2], grid.shape[3])
 
     def train(self, mode: bool = True) -> ImageEncoder:
         """Set the training mode; an encoder that is not tuned stays in evaluation mode."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Prediction
 from avebench.model import Model, Vocabulary
 
@@ -72,6 +73,13 @@ class NeuralModel(nn.Module, Model):
         """
         return ()
 
+    def fix_range(self, attributes: Collection[int]) -> bool:
+        """Let a range module select these attributes of every text, whatever it reads; return False without one.
+
+        For measuring what a range costs, which must not depend on what was learnt.
+        """
+        return False
+
     def diagnostics(self, batch: Batch) -> dict[str, float]:
         """Return figures of the model's inside that are worth a look, on a batch of validation examples.
 
@@ -99,6 +107,24 @@ class NeuralModel(nn.Module, Model):
                 predictions[position] = prediction
         self.train(was_training)
         return [prediction for prediction in predictions if prediction is not None]
+
+
+def device_named(name: str) -> torch.device:
+    """Return the device `cpu`, `cuda` or `cuda:N`; `auto` is the GPU where there is one.
+
+    AvebenchError if it is not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(name)
+    except RuntimeError:
+        raise AvebenchError(f"There is no device '{name}'. Give --device cpu, cuda or cuda:N.") from None
+    if place.type not in ("cpu", "cuda"):
+        raise AvebenchError(f"The device '{name}' is not supported. Give --device cpu, cuda or cuda:N.")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise AvebenchError(f"The device '{name}' is not on this machine. Give --device cpu.")
+    return place
 
 
 def move(batch: Batch, device: torch.device) -> Batch:

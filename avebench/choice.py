@@ -1,0 +1,133 @@
+"""Which finished cell is meant: a row of an experiment, and what chooses among its trained cells."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avebench.cells import Overrides, resolve
+from avebench.compare import find_rows
+from avebench.errors import AvebenchError
+from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
+from avebench.registry import plugin
+from avebench.reproduce import flattened
+from avebench.results import Result, Store
+from avebench.trained import SHOWN
+
+LISTED = 8
+"""Number of cells that a message lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A row of an experiment, and what chooses among its trained cells; None is any.
+
+    `cell` holds the first characters of a key; without it, and without `repetition`, the first repetition is meant.
+    """
+
+    experiment: str
+    row: str
+    out: Path
+    dataset: str | None = None
+    train_fraction: float | None = None
+    repetition: int | None = None
+    cell: str = ""
+
+    def takes(self, result: Result) -> bool:
+        """Return whether a result of the row is one of those meant."""
+        repetition = 0 if self.repetition is None and not self.cell else self.repetition
+        return (
+            self.dataset in (None, result.dataset)
+            and self.train_fraction in (None, result.train_fraction)
+            and repetition in (None, result.repetition)
+            and result.key.startswith(self.cell)
+        )
+
+
+def find_trained(choice: Choice) -> Result:
+    """Return the one finished cell that is meant; AvebenchError says what there is, and what trains one."""
+    path = experiment_path(choice.experiment)
+    experiment = load_experiment(path)
+    row = find_rows([choice.row], experiment)[0]
+    if row.control is not None and not row.control.training:
+        raise AvebenchError(
+            f"The row '{row.label}' tests the system of another row with other pictures and has no weights of its own. "
+            "Name that row."
+        )
+    trained = [result for result in Store(choice.out).results() if _is_of(result, path.stem, experiment, row)]
+    meant = [result for result in trained if choice.takes(result)]
+    built = plugin("models", row.model).card.implementation
+    meant = [result for result in meant if result.implementation == built] or meant
+    if len(meant) == 1:
+        return meant[0]
+    name = f"the row '{row.label}' of {path.stem}"
+    if not meant:
+        others = f" There are: {_listed(trained)}." if trained else ""
+        raise AvebenchError(
+            f"No trained cell of {name} in {choice.out} is as asked for.{others} "
+            f"Train one with: {_training(choice, row)}"
+        )
+    raise AvebenchError(
+        f"{len(meant)} trained cells of {name} in {choice.out} are as asked for: {_listed(meant)}. "
+        "Choose with --dataset, --train-fraction, --repetition or --cell."
+    )
+
+
+def _is_of(result: Result, name: str, experiment: Experiment, row: Row) -> bool:
+    """Return whether a result is one of a row.
+
+    A cell that several tables share names the row that ran it first: then that row must be the same system.
+    """
+    if (result.experiment, result.row) == (name, row.label):
+        return True
+    if (result.model, result.protocol, result.control) != (row.model, row.protocol, row.control):
+        return False
+    if result.experiment not in experiment_names():
+        return False
+    first = load_experiment(experiment_path(result.experiment))
+    named = next((other for other in first.rows if other.label == result.row), None)
+    if named is None or named.planned:
+        return False
+    plain = Overrides(result.profile, {})
+    one, other = (
+        resolve(this, plain, table.defaults.options, result.train_fraction).config
+        for this, table in ((row, experiment), (named, first))
+    )
+    return one == other
+
+
+def _listed(results: Sequence[Result]) -> str:
+    """Return the cells with what tells them apart."""
+    facts = [
+        {
+            "data set": result.dataset,
+            "data": result.fingerprint[:SHOWN],
+            "train fraction": f"{result.train_fraction:g}",
+            "repetition": str(result.repetition),
+            "profile": result.profile,
+            **flattened(result.config),
+        }
+        for result in results
+    ]
+    names = list(dict.fromkeys(name for found in facts for name in found))
+    always = ("data set", "train fraction", "repetition")
+    telling = [name for name in names if name in always or len({found.get(name) for found in facts}) > 1]
+    shown = [
+        f"cell {result.key[:SHOWN]} ({', '.join(f'{name} {found[name]}' for name in telling if name in found)})"
+        for result, found in zip(results[:LISTED], facts, strict=False)
+    ]
+    more = [f"and {len(results) - LISTED} more"] if len(results) > LISTED else []
+    return "; ".join([*shown, *more])
+
+
+def _training(choice: Choice, row: Row) -> str:
+    """Return the command that trains a row as it is asked for."""
+    words = ["avebench", "run", choice.experiment]
+    words += [] if "," in row.label else ["--rows", row.label]  # Commas stand between labels there.
+    words += ["--dataset", choice.dataset] if choice.dataset else []
+    words += ["--train-fraction", f"{choice.train_fraction:g}"] if choice.train_fraction else []
+    words += ["--seeds", str(choice.repetition + 1)] if choice.repetition else []
+    words += ["--out", str(choice.out)] if choice.out != Path("runs") else []
+    return shlex.join(words)

@@ -1,0 +1,180 @@
+"""What the report says, in order: a chapter per sheet, in parts that hold tables, figures and examples."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from avebench.contrasts import Comparison
+from avebench.errors import AvebenchError
+from avebench.plan import Plan
+from avebench.render import Table
+from avebench.report.costs import cost_table
+from avebench.report.differences import compare_rows, matrix_table, pairs_table
+from avebench.report.evidence import Evidence, Examiner
+from avebench.report.figures import Figure, cost_against_quality, learning_curves, precision_recall
+from avebench.report.mistakes import Sample, confusion_table, kinds_table, known_mistakes, samples_of
+from avebench.report.reproduction import reproduction_table
+from avebench.report.stored import Sheet, settings_text
+from avebench.report.thresholds import threshold_tables
+from avebench.results import Result
+from avebench.tables import attribute_table, check_invariants, result_table, slice_table
+
+Style = Literal["plain", "bars", "matrix"]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A picture with the attention drawn over it, as PNG, and what it shows."""
+
+    png: bytes
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Tables, figures, samples of mistakes by row, or overlays under a heading; `name` is that of its files."""
+
+    name: str
+    heading: str
+    tables: tuple[Table, ...] = ()
+    style: Style = "plain"
+    figures: tuple[Figure, ...] = ()
+    samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    overlays: tuple[Overlay, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A sheet as it is read: `name` is unique among the chapters, `gaps` say what is missing."""
+
+    name: str
+    sheet: Sheet
+    title: str
+    parts: tuple[Part, ...]
+    comparison: Comparison | None
+    gaps: tuple[str, ...]
+
+    @property
+    def tables(self) -> list[tuple[str, Table]]:
+        """Return the tables with the names of their parts."""
+        return [(part.name, table) for part in self.parts for table in part.tables]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parts that need results alone
+
+
+def result_parts(plan: Plan, results: Mapping[str, Result]) -> list[Part]:
+    """Return what results show without their predictions: the table, its breakdown, learning curves and cost."""
+    parts = [Part("table", "The table", (result_table(plan, results, failed=()),))]
+    curves = learning_curves(plan, results)
+    if curves:
+        parts.append(Part("learning", "Learning curves", figures=tuple(curves)))
+    parts.append(Part("attributes", "Attributes", (attribute_table(plan, results),), "bars"))
+    for name, heading, table in (
+        ("slices", "Slices", slice_table(plan, results, "slice")),
+        ("categories", "Categories", slice_table(plan, results, "category")),
+    ):
+        if table.rows():
+            parts.append(Part(name, heading, (table,), "bars"))
+    figures = tuple(cost_against_quality(plan, results))
+    parts.append(Part("cost", "Cost against quality", (cost_table(plan, results),), figures=figures))
+    return parts
+
+
+def with_overlays(chapter: Chapter, overlays: Sequence[Overlay]) -> Chapter:
+    """Return the chapter with a part that shows pictures with attention, before its cost."""
+    if not overlays:
+        return chapter
+    part = Part("attention", "Attention over the picture", overlays=tuple(overlays))
+    place = next(place for place, other in enumerate(chapter.parts) if other.name == "cost")
+    return replace(chapter, parts=(*chapter.parts[:place], part, *chapter.parts[place:]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Chapters
+
+
+def _chapter(sheet: Sheet, examiner: Examiner, name: str, title: str) -> Chapter:
+    """Return what results and predictions of a sheet show."""
+    plan, results = sheet.plan, sheet.results
+    cells = {row.row.label: [sheet.cells[cell.key] for cell in row.cells] for row in plan.rows if row.cells}
+    evidence = {label: [examiner.evidence(cell) for cell in own] for label, own in cells.items()}
+    counts = {label: [one.counts for one in found if one.counts is not None] for label, found in evidence.items()}
+    counts = {label: known for label, known in counts.items() if len(known) == len(evidence[label])}
+    comparison, reasons = compare_rows(sheet, counts)
+    parts = result_parts(plan, results)
+    table, *rest = parts
+    intervals = {label: examiner.intervals(own, plan.experiment.metrics) for label, own in cells.items()}
+    chapter = [table, Part("reproduction", "Published and measured", (reproduction_table(sheet, intervals),))]
+    if comparison is not None:
+        tables = (matrix_table(comparison), pairs_table(comparison))
+        chapter.append(Part("differences", "Rows against each other", tables, "matrix"))
+    chapter += [*rest[:-1], *_mistake_parts(sheet, evidence), *_threshold_parts(sheet, evidence), rest[-1]]
+    gaps = [*_gaps(sheet, evidence), *reasons]
+    return Chapter(name, sheet, title, tuple(chapter), comparison, tuple(dict.fromkeys(gaps)))
+
+
+def _title(sheet: Sheet) -> str:
+    plan = sheet.plan
+    fraction = [] if plan.train_fraction == 1 else [f"{plan.train_fraction:g} of the training products"]
+    settings = [settings_text(sheet.settings)] if sheet.settings else []
+    return f"{plan.name} on {plan.data.name} ({', '.join([sheet.profile, *fraction, *settings])})"
+
+
+def _gaps(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[str]:
+    """Return what is missing of a sheet, a sentence each."""
+    gaps = list(sheet.notes)
+    try:
+        check_invariants(list(sheet.results.values()))
+    except AvebenchError as error:
+        gaps.append(str(error))
+    not_run = [row.row.label for row in sheet.plan.rows if not row.cells and not row.row.planned]
+    planned = [row.row.label for row in sheet.plan.rows if row.row.planned]
+    gaps += [f"Not run: {', '.join(not_run)}."] if not_run else []
+    gaps += [f"Not built yet: {', '.join(planned)}."] if planned else []
+    gaps += [gap for found in evidence.values() for one in found for gap in one.gaps]
+    without = [label for label, found in evidence.items() if any(not one.mistakes and not one.gaps for one in found)]
+    gaps += [f"No spans, so no mistakes by kind: {', '.join(without)}."] if without else []
+    return gaps
+
+
+def _mistake_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
+    """Return the mistakes by kind with examples, and which attributes are taken for which, where they are known."""
+    mistakes = {label: [one.mistakes for one in found if one.mistakes is not None] for label, found in evidence.items()}
+    rows = known_mistakes(sheet.plan, sheet.results, mistakes)
+    if not rows:
+        return []
+    title = sheet.plan.experiment.title
+    parts = [Part("mistakes", "Mistakes", (kinds_table(title, rows),), samples=samples_of(rows))]
+    confusion = confusion_table(title, rows)
+    return [*parts, Part("confusion", "Attributes taken for each other", (confusion,))] if confusion.rows() else parts
+
+
+def _threshold_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
+    """Return precision against recall, and F1, over the threshold; nothing if no row stores candidates."""
+    sweeps = {label: [one.sweep for one in found if one.sweep is not None] for label, found in evidence.items()}
+    sweeps = {label: known for label, known in sweeps.items() if known and len(known) == len(evidence[label])}
+    if not sweeps:
+        return []
+    tables = threshold_tables(sheet.plan, sheet.results, sweeps)
+    figures = precision_recall(sheet.plan, sheet.results, sweeps)
+    return [Part("thresholds", "Precision and recall over the threshold", tuple(tables), figures=tuple(figures))]
+
+
+def make_chapters(sheets: Sequence[Sheet], examiner: Examiner) -> list[Chapter]:
+    """Return a chapter per sheet, with names that are unique and fit an address, and titles that are unique."""
+    titles = [_title(sheet) for sheet in sheets]
+    chapters: dict[str, Chapter] = {}
+    for sheet, title in zip(sheets, titles, strict=True):
+        fraction = "" if sheet.plan.train_fraction == 1 else f"{sheet.plan.train_fraction:g}"
+        words = f"{sheet.plan.name} {sheet.plan.data.name} {fraction}".lower()
+        name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "table"
+        name = next(free for n in itertools.count(1) if (free := name if n == 1 else f"{name}-{n}") not in chapters)
+        data = f", data {sheet.plan.data.fingerprint[:8]}" if titles.count(title) > 1 else ""
+        chapters[name] = _chapter(sheet, examiner, name, title + data)
+    return list(chapters.values())

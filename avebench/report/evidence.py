@@ -1,0 +1,115 @@
+"""What stored predictions show beyond the figures of a result: counts of single examples, mistakes, thresholds.
+
+A cell is read once, whatever number of tables it stands in. Texts come from the data set where it is at hand as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avebench.contrasts import metric_intervals
+from avebench.data import open_dataset
+from avebench.errors import AvebenchError
+from avebench.examplecounts import ExampleCounts, count_example, read_counts
+from avebench.examples import Example
+from avebench.finished import check_totals
+from avebench.predictions import read_predictions
+from avebench.report.mistakes import Mistakes, count_mistakes
+from avebench.report.stored import StoredCell
+from avebench.report.thresholds import Sweep, sweep
+from avebench.results import Result
+
+Interval = tuple[float, float]
+"""Lower and upper bound in %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a cell's predictions show; None where that cannot be known, for which `gaps` give the reasons."""
+
+    counts: Sequence[ExampleCounts] | None = None
+    mistakes: Mistakes | None = None
+    sweep: Sweep | None = None
+    gaps: tuple[str, ...] = ()
+
+
+class Examiner:
+    """Reads the predictions of cells against the examples of their data sets.
+
+    `data` is a folder that is tried where a data set is not under `$AVEBENCH_DATA` as it was when the cell was run.
+    """
+
+    def __init__(self, data: Path | None) -> None:
+        self._data = data
+        self._gold: dict[tuple[str, str, str], list[Example] | str] = {}
+        self._known: dict[str, Evidence] = {}
+        self._intervals: dict[tuple[str, ...], dict[str, Interval]] = {}
+
+    def evidence(self, cell: StoredCell) -> Evidence:
+        """Return what the predictions of a cell show."""
+        if cell.result.key not in self._known:
+            self._known[cell.result.key] = self._examine(cell)
+        return self._known[cell.result.key]
+
+    def intervals(self, cells: Sequence[StoredCell], metrics: Sequence[str]) -> dict[str, Interval]:
+        """Return the interval of each metric that all repetitions of a row have; empty if counts are not known."""
+        counts = [found for cell in cells if (found := self.evidence(cell).counts) is not None]
+        shared = [metric for metric in metrics if all(metric in cell.result.scores.metrics for cell in cells)]
+        if len(counts) < len(cells) or not shared:
+            return {}
+        place = (*(cell.result.key for cell in cells), *shared)
+        if place not in self._intervals:
+            self._intervals[place] = metric_intervals(counts, shared)
+        return self._intervals[place]
+
+    def gold(self, result: Result) -> list[Example] | str:
+        """Return the examples that a result is of, or why they are not at hand."""
+        place = (result.dataset, result.fingerprint, result.split)
+        if place not in self._gold:
+            self._gold[place] = self._read_gold(result)
+        return self._gold[place]
+
+    def _read_gold(self, result: Result) -> list[Example] | str:
+        reason = ""
+        for folder in dict.fromkeys((None, self._data)):
+            try:
+                dataset = open_dataset(result.dataset, folder, result.dataset_options)
+                if dataset.fingerprint() == result.fingerprint:
+                    return list(dataset.read(result.split))
+                reason = f"The data set {result.dataset} here is another than the one that was measured on."
+            except AvebenchError as error:
+                # What --data names may be the folder of another data set.
+                reason = reason or str(error)
+        return reason
+
+    def _examine(self, cell: StoredCell) -> Evidence:
+        gold = self.gold(cell.result)
+        without = "Without it there are no texts, mistakes and thresholds, and intervals only from recorded counts."
+        if isinstance(gold, str):
+            return _from_counts(cell, f"{gold} {without}")
+        if not cell.predictions.is_file():
+            return _from_counts(cell, f"The prediction file {cell.predictions} is missing. {without}")
+        try:
+            predictions = read_predictions(cell.predictions, gold)
+            counts = [count_example(one, other, ()) for one, other in zip(gold, predictions, strict=True)]
+            return Evidence(_checked(counts, cell), count_mistakes(gold, predictions), sweep(gold, predictions))
+        except AvebenchError as error:
+            return Evidence(gaps=(str(error),))
+
+
+def _from_counts(cell: StoredCell, gap: str) -> Evidence:
+    """Return what the recorded counts alone show."""
+    if cell.counts is None or not cell.counts.is_file():
+        return Evidence(gaps=(gap,))
+    try:
+        return Evidence(_checked(read_counts(cell.counts), cell), gaps=(gap,))
+    except AvebenchError as error:
+        return Evidence(gaps=(gap, str(error)))
+
+
+def _checked(counts: Sequence[ExampleCounts], cell: StoredCell) -> list[ExampleCounts]:
+    """Return the counts of the whole test alone; AvebenchError unless they add up to those of the result."""
+    check_totals(cell.result, counts, cell.result.row)
+    return [replace(one, slices=frozenset(), attributes=None) for one in counts]

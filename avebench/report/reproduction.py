@@ -1,0 +1,186 @@
+"""Measured beside published figures, with an interval and a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from avebench.cells import Overrides, resolve
+from avebench.errors import AvebenchError
+from avebench.experiment import Published, published_marks, published_rows
+from avebench.plan import PlannedRow
+from avebench.registry import plugin, plugins
+from avebench.render import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
+from avebench.report.evidence import Interval
+from avebench.report.stored import Sheet, settings_text
+from avebench.reproduce import flattened
+from avebench.significance import LEVEL
+from avebench.tables import HEADINGS, NOT_BUILT, PUBLISHED, caveat_notes, measured_rows, metric_value, summary_of
+
+MARGIN = 1.0
+"""Points within which a figure counts as reproduced."""
+DEVIATIONS = 2.0
+"""Standard deviations of the repetitions within which another training may well lie."""
+SAMPLE = 0.99
+"""Share of the published test examples below which a data set is only a part of the published one."""
+REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED = "reproduced", "within noise", "not reproduced"
+NOT_COMPARABLE, NO_INTERVAL, NOT_RUN = "not comparable", "no interval", "not run"
+VERDICTS = (REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED, NOT_COMPARABLE, NO_INTERVAL)
+
+
+def verdict(published: float, measured: Measured, interval: Interval) -> str:
+    """Return whether a measured figure, whose interval is given, reproduces the published one.
+
+    `reproduced`: the whole interval lies within `MARGIN` points of the published figure. `within noise`: not so, but
+    the published figure lies in the interval, or at most `DEVIATIONS` standard deviations of the repetitions from the
+    mean. `not reproduced`: neither; with the difference in points.
+    """
+    low, high = interval
+    difference = measured.mean - published
+    if published - MARGIN <= low and high <= published + MARGIN:
+        return REPRODUCED
+    if low <= published <= high or abs(difference) <= DEVIATIONS * (measured.sd or 0.0):
+        return WITHIN_NOISE
+    return f"{NOT_REPRODUCED}: {abs(difference):.2f} {'above' if difference > 0 else 'below'}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Comparability
+
+
+def sheet_differences(sheet: Sheet) -> list[str]:
+    """Return in what all rows of a sheet differ from what was published: data, fraction, profile."""
+    plan = sheet.plan
+    found = []
+    if plan.data.name != plan.experiment.dataset:
+        found.append(f"another data set ({plan.data.name}, not {plan.experiment.dataset})")
+    else:
+        size = next(iter(sheet.results.values())).scores.examples
+        printed = _printed_size(plan.data.name)
+        if printed and size < SAMPLE * printed:
+            found.append(f"a part of the data ({size:,} of {printed:,.0f} test sentences)")
+    if plan.train_fraction != 1:
+        found.append(f"{plan.train_fraction:g} of the training products")
+    if sheet.profile != "paper":
+        found.append(f"profile {sheet.profile}")
+    return found
+
+
+def _printed_size(dataset: str) -> float | None:
+    """Return the published number of test sentences; None where none is, or the data set's plug-in is not at hand."""
+    try:
+        return (plugin("datasets", dataset).card.published or {}).get("test sentences")
+    except AvebenchError:
+        return None
+
+
+def row_differences(sheet: Sheet, planned: PlannedRow, published: Published) -> list[str]:
+    """Return in what one row differs from what was published, apart from what all rows of its sheet differ in."""
+    if published.told and planned.row.protocol not in TOLD:
+        return ["the published system was, or may have been, given the attributes"]
+    if sheet_differences(sheet):
+        return []
+    known = [name for name in plugins("datasets") if any(one.startswith(name) for one in published.datasets)]
+    if known and sheet.plan.data.name not in known:
+        return [f"published on {' and '.join(published.datasets)}"]
+    return _changed_options(sheet, planned)
+
+
+def _changed_options(sheet: Sheet, planned: PlannedRow) -> list[str]:
+    """Return the options that `--set` or an encoder option changed from the paper's, with what they are."""
+    defaults = sheet.plan.experiment.defaults.options
+    try:
+        own = flattened(resolve(planned.row, Overrides("paper", {}), defaults, 1.0).config)
+    except AvebenchError:  # The plug-in is not at hand: its results are taken as they are.
+        return []
+    used = flattened(planned.cells[0].config)
+    changed = {name: value for name, value in used.items() if own.get(name) != value}
+    return [f"other options ({settings_text(changed)})"] if changed else []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table
+
+
+def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interval]]) -> Table:
+    """Return every metric of every row: published, measured, interval, difference and verdict, a section per metric.
+
+    `intervals` holds those that are known by label and metric. What is not comparable has no difference.
+    """
+    plan = sheet.plan
+    published = {row.row.label: published_rows()[row.row.published] for row in plan.rows if row.row.published}
+    results = {planned.row.label: found for planned, found in measured_rows(plan, sheet.results)}
+    sections = []
+    for metric in plan.experiment.metrics:
+        lines = []
+        for planned in sorted(plan.rows, key=lambda planned: planned.row.reference):
+            label = planned.row.label
+            found = results.get(label, [])
+            measured = summary_of(found, (metric_value(result, metric) for result in found))
+            printed = published[label].figures.get(metric) if label in published else None
+            if measured is None and printed is None:
+                continue
+            interval = intervals.get(label, {}).get(metric)
+            said = _said(sheet, planned, published.get(label), printed, measured, interval)
+            low, high = interval or (None, None)
+            apart = measured.mean - printed if measured and printed is not None and _is_judged(said) else None
+            cells: list[Cell] = [said, printed, measured, low, high, apart]
+            lines.append(TableRow(label, cells, planned.row.marks, planned.row.protocol))
+        if lines:
+            sections.append(Section(lines, HEADINGS.get(metric, metric)))
+    return Table(
+        f"{plan.experiment.title}: published and measured",
+        [
+            Column("verdict", "Verdict"),
+            Column("figure", "%", PUBLISHED),
+            Column("figure", "%", MEASURED),
+            Column("low", "low", f"{LEVEL:g} % interval"),
+            Column("high", "high", f"{LEVEL:g} % interval"),
+            Column("points", "points", "difference"),
+        ],
+        sections,
+        notes=_notes(sheet, published),
+        banner=plan.banner,
+        marks=published_marks(),
+    )
+
+
+def _is_judged(said: str | None) -> bool:
+    return (said or "").partition(":")[0] in {REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED}
+
+
+def _said(
+    sheet: Sheet,
+    planned: PlannedRow,
+    published: Published | None,
+    printed: float | None,
+    measured: Measured | None,
+    interval: Interval | None,
+) -> str | None:
+    """Return the verdict on one figure; None where nothing is published or nothing measured to be judged."""
+    if measured is None:
+        return NOT_BUILT if planned.row.planned else NOT_RUN
+    if published is None or printed is None:
+        return None
+    own = row_differences(sheet, planned, published)
+    if own or sheet_differences(sheet):
+        return ": ".join([NOT_COMPARABLE, ", ".join(own)]) if own else NOT_COMPARABLE
+    return verdict(printed, measured, interval) if interval else NO_INTERVAL
+
+
+def _notes(sheet: Sheet, published: Mapping[str, Published]) -> list[str]:
+    """Return how the verdicts are found, why nothing is comparable, and the caveats of the published rows."""
+    notes = [
+        f"The interval is the {LEVEL:g} % percentile bootstrap over test products of the mean over the repetitions; it "
+        "says nothing of another training, which the standard deviation does."
+    ]
+    if published:
+        notes.append(
+            f"{REPRODUCED}: the whole interval lies within {MARGIN:g} point of the published figure. {WITHIN_NOISE}: "
+            f"not so, but the published figure lies in the interval, or at most {DEVIATIONS:g} standard deviations of "
+            f"the repetitions from the mean. {NOT_REPRODUCED}: neither. {NO_INTERVAL}: predictions and counts are "
+            "missing."
+        )
+        differences = sheet_differences(sheet)
+        if differences:
+            notes.append(f"{NOT_COMPARABLE}, all rows: {', '.join(differences)}.")
+    return [*notes, *caveat_notes(published)]

@@ -1,0 +1,159 @@
+"""`avebench report`: read what is stored, put the chapters together, write them in one format."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avebench.errors import AvebenchError
+from avebench.recording import RESULTS
+from avebench.render import Measured, latex_with_macros, render
+from avebench.report.chapters import Chapter, make_chapters
+from avebench.report.evidence import Examiner
+from avebench.report.stored import read_stored
+from avebench.weights import write_atomically
+
+PAGE = Path("report.html")
+
+
+def write_report(
+    names: Sequence[str], *, out: Path, recorded: bool, data: Path | None, output: Path | None, format: str
+) -> Path | None:
+    """Write the report of the named tables, or of all that have results, and return its file.
+
+    Without `output` a page goes to `report.html`, every other format to standard output, for which None is returned.
+    AvebenchError if a name is unknown or the file cannot be written.
+    """
+    stored = read_stored(names, out, recorded=recorded)
+    chapters = make_chapters(stored.sheets, Examiner(data))
+    read = f"Results read from {out}/{f' and {RESULTS}/' if recorded else ''}."
+    if not chapters:
+        stored.gaps.append(_nothing(out, recorded))
+    text = written(chapters, stored.gaps, read, format)
+    target = output or (PAGE if format == "html" else None)
+    if target is None:
+        sys.stdout.write(text)
+        return None
+    try:
+        write_atomically(target, text)
+    except OSError as error:
+        raise AvebenchError(f"{target} cannot be written ({error.strerror}). Choose another with --output.") from None
+    return target
+
+
+def _nothing(out: Path, recorded: bool) -> str:
+    more = "" if recorded or not any(RESULTS.glob("*/*/*/*.json")) else " What is recorded is shown with --recorded."
+    return f"There is no finished cell under {out}. Run a table first: avebench run table6.{more}"
+
+
+def written(chapters: Sequence[Chapter], gaps: Sequence[str], read: str, format: str) -> str:
+    """Return the report as `html`, `md`, `latex`, `csv` or `json`. Texts of the data are in the page alone."""
+    if format == "html":
+        from avebench.report.page import page
+
+        return page(chapters, gaps, read)
+    return {"md": _markdown, "latex": _latex, "csv": _csv, "json": _json}[format](chapters, gaps)
+
+
+def _markdown(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
+    parts = ["# avebench report\n"]
+    parts += ["\n".join(f"- {gap}" for gap in gaps) + "\n"] if gaps else []
+    for chapter in chapters:
+        parts.append(f"## {chapter.title}\n")
+        parts += ["\n".join(f"- {gap}" for gap in chapter.gaps) + "\n"] if chapter.gaps else []
+        parts += [render(table, "md") for _, table in chapter.tables]
+    return "\n".join(parts)
+
+
+def _latex(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
+    """Return every table with a command per figure, named after the chapter, the table, the row and the column."""
+    taken: set[str] = set()
+    parts = [f"% {gap}\n" for gap in gaps]
+    for chapter in chapters:
+        parts += [f"% {line}\n" for line in (chapter.title, *chapter.gaps)]
+        parts += [latex_with_macros(table, f"{chapter.name} {name}", taken) for name, table in chapter.tables]
+    return "\n".join(parts)
+
+
+CSV_COLUMNS = (
+    "experiment",
+    "dataset",
+    "train_fraction",
+    "profile",
+    "settings",
+    "table",
+    "section",
+    "row",
+    "column",
+    "repetition",
+    "value",
+    "cell",
+)
+
+
+def _csv(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
+    """Return a line per measured number and repetition, with the key of the cell that it comes from."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for chapter in chapters:
+        sheet = chapter.sheet
+        place = (
+            sheet.plan.name,
+            sheet.plan.data.name,
+            f"{sheet.plan.train_fraction:g}",
+            sheet.profile,
+            json.dumps(dict(sheet.settings), ensure_ascii=False) if sheet.settings else "",
+        )
+        for name, table in chapter.tables:
+            for section in table.sections:
+                for row in section.rows:
+                    for column, cell in zip(table.columns, row.cells, strict=True):
+                        if isinstance(cell, Measured):
+                            for value, key in zip(cell.values, cell.cells, strict=True):
+                                repetition = sheet.cells[key].result.repetition
+                                line = (name, section.heading, row.label, column.name, repetition, repr(value), key)
+                                writer.writerow((*place, *line))
+    return stream.getvalue()
+
+
+def _json(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
+    """Return everything but texts of the data: tables, results by cell key, mistakes shown, and what is missing."""
+    content = {"gaps": list(gaps), "chapters": [_chapter_json(chapter) for chapter in chapters]}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _chapter_json(chapter: Chapter) -> dict[str, Any]:
+    sheet = chapter.sheet
+    return {
+        "name": chapter.name,
+        "title": chapter.title,
+        "experiment": sheet.plan.name,
+        "dataset": sheet.plan.data.name,
+        "fingerprint": sheet.plan.data.fingerprint,
+        "train_fraction": sheet.plan.train_fraction,
+        "profile": sheet.profile,
+        "settings": dict(sheet.settings),
+        "gaps": list(chapter.gaps),
+        "mistakes": [
+            {"row": row, "example": one.example, **dataclasses.asdict(one.mistake)}
+            for part in chapter.parts
+            for row, some in part.samples.items()
+            for one in some
+        ],
+        "tables": [{"part": name, **json.loads(render(table, "json"))} for name, table in chapter.tables],
+        "cells": {
+            key: {
+                "file": str(cell.file),
+                "predictions": str(cell.predictions),
+                "result": cell.result.model_dump(mode="json"),
+            }
+            for key, cell in sheet.cells.items()
+        },
+    }

@@ -1,0 +1,133 @@
+"""The trained system of a finished cell, ready to predict. Only loading a model that the loop trained imports torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from avebench.cells import kind_of
+from avebench.data import open_dataset
+from avebench.errors import AvebenchError
+from avebench.examples import AttributeSchema, Example, Prediction
+from avebench.experiment import describe
+from avebench.model import Model, TrainedConfig
+from avebench.registry import plugin
+from avebench.results import Result, Store
+from avebench.weights import weights_digest, write_atomically
+
+VOCABULARY, SCHEMA, WEIGHTS, RECORD = "vocabulary.json", "schema.json", "weights.safetensors", "training.json"
+"""What a cell keeps of its system, beside `config.json`; weights and record only where the loop trains it."""
+CLOSED_FORM: Mapping[str, Any] = {
+    "steps": 0,
+    "epochs": 0.0,
+    "best_step": 0,
+    "selection": "none",
+    "history": [],
+    "seconds": {},
+    "peak_memory_bytes": 0,
+    "parameters": {"trained": 0},
+    "diagnostics": {},
+}
+"""What a training record holds for a system that the loop does not train."""
+SHOWN = 8
+"""Characters of a key that a message shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model ready to predict, and how it was trained."""
+
+    model: Model
+    record: Mapping[str, Any]
+    device: str
+
+    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], int]:
+        """Return the predictions in order, and the number of examples that the encoder's limit cuts."""
+        if not isinstance(self.model.config, TrainedConfig):
+            return self.model.predict(examples), 0
+        model: Any = self.model
+        encoded = [model.encode(example) for example in examples]
+        return model.predict_encoded(encoded), sum(model.truncated(one) > 0 for one in encoded)
+
+
+def write_schema(folder: Path, schema: AttributeSchema) -> None:
+    """Keep the attributes beside the weights, so that a system predicts where its data set is not."""
+    write_atomically(folder / SCHEMA, json.dumps(asdict(schema), ensure_ascii=False))
+
+
+def restored(model: Any, folder: Path, device: str) -> Trained:
+    """Put the weights that a cell keeps into its model, on `device`."""
+    from safetensors.torch import load_file
+
+    from avebench import checkpoint
+
+    checkpoint.load_model_tensors(model, load_file(folder / WEIGHTS))
+    return Trained(model.to(device).eval(), json.loads((folder / RECORD).read_text(encoding="utf-8")), device)
+
+
+def load_trained(result: Result, store: Store, device: str = "auto", data: Path | None = None) -> Trained:
+    """Return the system of a finished cell.
+
+    `data` is looked at only for a cell that does not keep its attributes. AvebenchError if something is missing, or is
+    no longer what the cell was trained with.
+    """
+    folder = store.folder(result.key)
+    _check_unchanged(result)
+    schema = _schema(folder, result, data)
+    module = plugin("models", result.model).load()
+    try:
+        config = module.Config.model_validate(result.config)
+    except ValidationError as error:
+        raise _unfit(folder, f"its options are of another version: {describe(error, module.Config)}") from None
+    try:
+        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unfit(folder, f"its {VOCABULARY} cannot be read ({error})") from None
+    if not isinstance(config, TrainedConfig):
+        return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
+    from safetensors import SafetensorError
+
+    from avebench.nn.neural import device_named
+
+    place = str(device_named(device))
+    model = module.Model(config, schema, vocabulary)
+    try:
+        return restored(model, folder, place)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _unfit(folder, f"its weights cannot be read ({error})") from None
+
+
+def _check_unchanged(result: Result) -> None:
+    """Raise AvebenchError unless plug-in and pretrained encoders are those that the cell was trained with."""
+    here = plugin("models", result.model).card.implementation
+    if here != result.implementation:
+        raise AvebenchError(
+            f"The cell {result.key[:SHOWN]} was trained by implementation {result.implementation} of {result.model}; "
+            f"here is {here}. Train its row again with 'avebench run'."
+        )
+    for role, weight in result.weights.items():
+        if weights_digest(weight.name, kind_of(role)) != weight.sha256:
+            raise AvebenchError(
+                f"The {role} '{weight.name}' is not the one that the cell {result.key[:SHOWN]} was trained with. "
+                "Put that one back, or train the row again with 'avebench run'."
+            )
+
+
+def _schema(folder: Path, result: Result, data: Path | None) -> AttributeSchema:
+    """Return the attributes that a cell was trained for: as it keeps them, else those of its data set."""
+    if (folder / SCHEMA).is_file():
+        kept = json.loads((folder / SCHEMA).read_text(encoding="utf-8"))
+        return AttributeSchema(tuple(kept["attributes"]), kept["units"], tuple(kept["intents"]))
+    dataset = open_dataset(result.dataset, data, result.dataset_options)
+    if dataset.fingerprint() != result.fingerprint:
+        raise _unfit(folder, f"it keeps no attributes, and the data set {result.dataset} here is another")
+    return dataset.schema()
+
+
+def _unfit(folder: Path, why: str) -> AvebenchError:
+    return AvebenchError(f"The cell {folder} cannot be used: {why}. Run its row again with 'avebench run --fresh'.")
