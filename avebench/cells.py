@@ -281,3 +281,14 @@ def check_settings(unknown: Sequence[Sequence[str]], models: Sequence[str]) -> N
         raise AvebenchError(
             f"--set {name}: no row of this table has this option. {near_matches(name.split('.')[-1], known)}"
         )
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return a nested config as dotted name -> text."""
+    flat: dict[str, str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return flat

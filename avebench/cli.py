@@ -237,8 +237,8 @@ def compare(
     Examples: avebench compare dram virc-text; avebench compare dictionary virc-text --dataset demo --recorded
     """
     from avebench.cells import parse_settings
-    from avebench.compare import Question
-    from avebench.compare import compare as answer
+    from avebench.comparison.command import Question
+    from avebench.comparison.command import compare as answer
     from avebench.plan import Request
 
     _register(plugin)
@@ -313,11 +313,11 @@ def predict(
     Examples: avebench predict --experiment table6 --row DRAM --input products.jsonl --output out.jsonl;
     avebench predict --experiment table6 --row DRAM --text "a blue dress" --image photo.jpg
     """
-    from avebench.choice import Choice, find_trained
-    from avebench.predict import predict_file, prediction_table, single_product
+    from avebench.inference.choice import Choice, find_trained
+    from avebench.inference.predict import predict_file, prediction_table, single_product
+    from avebench.inference.trained import load_trained
     from avebench.render import emit
     from avebench.results import Store
-    from avebench.trained import load_trained
 
     if (input is None) == (text is None) or (input is None) != (output is None) or (image and text is None):
         raise AvebenchError("Give --input and --output for a file of products, or --text (and --image) for one.")
@@ -355,12 +355,12 @@ def explain(
 
     Example: avebench explain --experiment table6 --row DRAM --text "a blue dress" --image photo.jpg --png overlays
     """
-    from avebench.choice import Choice, find_trained
-    from avebench.explain import draw, example_of, show
-    from avebench.explain import explain as explained
-    from avebench.predict import single_product
+    from avebench.explaining.explain import draw, example_of, show
+    from avebench.explaining.explain import explain as explained
+    from avebench.inference.choice import Choice, find_trained
+    from avebench.inference.predict import single_product
+    from avebench.inference.trained import load_trained
     from avebench.results import Store
-    from avebench.trained import load_trained
 
     if (example is None) == (text is None) or (image and text is None):
         raise AvebenchError("Give --example for one of the data set, or --text (and --image) for a product.")
@@ -498,7 +498,7 @@ def data_stats(
     """Print published beside counted statistics, and the fingerprint."""
     from avebench.cells import parse_settings
     from avebench.data import open_dataset, stats_rows
-    from avebench.datastatistics import statistics_table
+    from avebench.outcomes.datastatistics import statistics_table
     from avebench.render import emit
 
     _register(plugin)

@@ -31,8 +31,8 @@ from avebench.nn.image_encoder import MEAN_AND_DEVIATION
 from avebench.nn.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, train
 from avebench.nn.optimisation import reproducible
 from avebench.nn.picture_classifier import PictureAccuracy, PictureClassifier, PictureRecipe, picture_accuracy
+from avebench.nn.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.nn.pretrained import quiet
-from avebench.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.provenance import revision, versions
 from avebench.registry import plugin
 from avebench.seeds import derive_seed

@@ -8,18 +8,18 @@ import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from avebench.cells import Cell, cell_name, sha256
+from avebench.cells import Cell, cell_name, flattened, sha256
 from avebench.costs import MEMORY, SECONDS, costs_of
-from avebench.costtables import cost_figure, cost_plan_table, cost_table
 from avebench.errors import AvebenchError
 from avebench.experiment import experiment_names
 from avebench.figures import draw
 from avebench.metrics import SCORER_VERSION, Counts
-from avebench.outcome import Outcome, outcome
+from avebench.outcomes.costtables import cost_figure, cost_plan_table, cost_table
+from avebench.outcomes.outcome import Outcome, outcome
+from avebench.outcomes.rangecost import cost_device, cost_jobs, measure_all
 from avebench.plan import Plan, Request, estimated_seconds, make_plans, status
-from avebench.rangecost import cost_device, cost_jobs, measure_all
 from avebench.recording import place, record_results, record_tables
 from avebench.render import Table, emit, render
 from avebench.results import Result, SliceCounts, Store
@@ -325,14 +325,3 @@ def _slices(result: Result) -> dict[str, SliceCounts]:
     """Return the counts of the slices that are not categories and hold anything to be found."""
     slices = result.scores.per_slice.items()
     return {name: counts for name, counts in slices if counts.gold and not name.startswith(CATEGORY)}
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return a nested config as dotted name -> text."""
-    flat: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return flat

@@ -25,6 +25,7 @@ from avebench.dataset import Dataset
 from avebench.errors import AvebenchError, DataError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
+from avebench.inference.trained import CLOSED_FORM, RECORD, VOCABULARY, WEIGHTS, Trained, restored, write_schema
 from avebench.metrics import SCORER_VERSION
 from avebench.model import TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
@@ -34,7 +35,6 @@ from avebench.results import Result, Store, Weight
 from avebench.seeds import derive_seed
 from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
-from avebench.trained import CLOSED_FORM, RECORD, VOCABULARY, WEIGHTS, Trained, restored, write_schema
 from avebench.weights import write_atomically
 
 TEST = "predictions.jsonl.gz"

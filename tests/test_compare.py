@@ -14,12 +14,12 @@ from statistics import fmean
 import pytest
 from commandline import avebench, environment
 
-from avebench.compare import choose_rows, find_rows
-from avebench.contrasts import System, compare_systems, headline
+from avebench.comparison.alike import check_alike
+from avebench.comparison.command import choose_rows, find_rows
+from avebench.comparison.contrasts import System, compare_systems, headline
 from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts, read_counts, to_line
 from avebench.experiment import experiment_names, experiment_path, load_experiment
-from avebench.finished import check_alike
 from avebench.metrics import Counts
 from avebench.results import Result, load_result
 

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
-from avebench.explain import example_of, explain
+from avebench.explaining.explain import example_of, explain
+from avebench.explaining.overlays import draw_attention, write_overlays
+from avebench.explaining.tables import attention_maps, range_table, token_table
 from avebench.explanation import Explanation
-from avebench.explanation_tables import attention_maps, range_table, token_table
+from avebench.inference.trained import Trained
 from avebench.model import Model
-from avebench.overlays import draw_attention, write_overlays
 from avebench.render import render
 from avebench.results import Result
 from avebench.tagging import word_units
-from avebench.trained import Trained
 
 TEXT = "navy $5$ dress / navy 黑"
 

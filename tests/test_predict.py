@@ -16,16 +16,16 @@ import pytest
 from commandline import COMMAND, avebench, environment
 from PIL import Image
 
-from avebench.choice import Choice, find_trained
 from avebench.cli import app
 from avebench.errors import AvebenchError
 from avebench.features import CachedPatches
+from avebench.inference.choice import Choice, find_trained
+from avebench.inference.predict import answers, predict_file
+from avebench.inference.products import Product, read_products
+from avebench.inference.trained import SCHEMA, Trained, load_trained
 from avebench.plan import Request, make_plan
-from avebench.predict import answers, predict_file
-from avebench.products import Product, read_products
 from avebench.results import Result, Store
 from avebench.scoring import score_file
-from avebench.trained import SCHEMA, Trained, load_trained
 from avebench.weights import cache_folder
 from avebench.worker import Job, finish_cell
 

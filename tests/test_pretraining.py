@@ -28,8 +28,8 @@ from avebench.examples import Example, Picture
 from avebench.nn.image_encoder import ImageEncoder
 from avebench.nn.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
 from avebench.nn.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
+from avebench.nn.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.nn.text_encoder import TextEncoder
-from avebench.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.pretraining import PicturePlan, TextPlan, picture_plan, pretrain_image, pretrain_text, text_plan
 from avebench.weights import ENCODERS, Modality, encoder_folder, weights_digest
 from avebench.wordpieces import CONTINUES, SPECIAL, learn_pieces, words

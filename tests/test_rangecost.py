@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from commandline import avebench
 
-from avebench.costtables import outputs
 from avebench.errors import AvebenchError
 from avebench.examples import Span
 from avebench.experiment import Cost, Experiment
+from avebench.outcomes.costtables import outputs
+from avebench.outcomes.rangecost import Job, cost_jobs, examples_of, measure, queries_of, write_encoders
 from avebench.plan import Request, make_plan
-from avebench.rangecost import Job, cost_jobs, examples_of, measure, queries_of, write_encoders
 
 SIZES = {
     "attributes": [6, 12],

@@ -12,8 +12,8 @@ from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_
 from avebench.experiment import experiment_path, load_experiment
 from avebench.metrics import score
 from avebench.models.dram import Config, Model
+from avebench.outcomes.sweep import cut, sweep
 from avebench.predictions import read_predictions, write_predictions
-from avebench.sweep import cut, sweep
 from avebench.tagging import word_units
 from avebench.training import train
 

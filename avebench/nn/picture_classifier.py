@@ -12,7 +12,7 @@ from transformers import ResNetConfig, ResNetModel
 from avebench.batching import plan
 from avebench.nn.image_encoder import MEAN_AND_DEVIATION
 from avebench.nn.optimisation import Optimisation, minimise
-from avebench.picture_labels import LabelledPictures, Labels
+from avebench.nn.picture_labels import LabelledPictures, Labels
 
 
 @dataclass(frozen=True, slots=True)

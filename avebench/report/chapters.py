@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from avebench.contrasts import Comparison
+from avebench.comparison.contrasts import Comparison
 from avebench.errors import AvebenchError
 from avebench.plan import Plan
 from avebench.render import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from avebench.contrasts import headline
+from avebench.comparison.contrasts import headline
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.plan import Plan
 from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from avebench.contrasts import Comparison, System, compare_systems, headline
+from avebench.comparison.alike import check_alike
+from avebench.comparison.contrasts import Comparison, System, compare_systems, headline
+from avebench.comparison.verdict import ALPHA
 from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts
-from avebench.finished import check_alike
 from avebench.render import Cell, Column, Section, Table, TableRow
 from avebench.report.stored import Sheet
 from avebench.significance import LEVEL, RESAMPLES
 from avebench.tables import HEADINGS, measured_rows
-from avebench.verdict import ALPHA
 
 STAR = "*"
 RowCounts = Mapping[str, Sequence[Sequence[ExampleCounts]]]

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avebench.contrasts import metric_intervals
+from avebench.comparison.alike import check_totals
+from avebench.comparison.contrasts import metric_intervals
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts, count_example, read_counts
 from avebench.examples import Example
-from avebench.finished import check_totals
 from avebench.predictions import read_predictions
 from avebench.report.mistakes import Mistakes, count_mistakes
 from avebench.report.stored import StoredCell

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from avebench.contrasts import headline
+from avebench.comparison.contrasts import headline
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of
 from avebench.plan import Plan
 from avebench.report.thresholds import Sweep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from avebench.contrasts import headline
+from avebench.comparison.contrasts import headline
 from avebench.render import Column, Section, Table, TableRow
 from avebench.report.chapters import Chapter
 from avebench.report.reproduction import VERDICTS

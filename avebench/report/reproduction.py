@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from avebench.cells import Overrides, resolve
+from avebench.cells import Overrides, flattened, resolve
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, published_marks, published_rows
 from avebench.plan import PlannedRow
@@ -12,7 +12,6 @@ from avebench.registry import plugin, plugins
 from avebench.render import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
 from avebench.report.evidence import Interval
 from avebench.report.stored import Sheet, settings_text
-from avebench.reproduce import flattened
 from avebench.significance import LEVEL
 from avebench.tables import HEADINGS, NOT_BUILT, PUBLISHED, caveat_notes, measured_rows, metric_value, summary_of
 

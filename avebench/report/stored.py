@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avebench.cells import Cell, DataChoice, merge
+from avebench.cells import Cell, DataChoice, flattened, merge
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.metrics import METRICS, SCORER_VERSION
 from avebench.plan import Plan, PlannedRow, data_banner
 from avebench.recording import RESULTS, slug
-from avebench.reproduce import flattened
 from avebench.results import Result, load_result
 from avebench.worker import TEST
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from avebench.explaining.overlays import attention_scale, shown_attributes
 from avebench.explanation import Explanation, Figures
-from avebench.overlays import attention_scale, shown_attributes
 from avebench.render import Column, Section, Table, TableRow
 
 if TYPE_CHECKING:

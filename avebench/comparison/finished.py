@@ -9,17 +9,17 @@ from functools import cache
 from pathlib import Path
 
 from avebench.cells import cell_name
-from avebench.contrasts import System
+from avebench.comparison.alike import check_totals
+from avebench.comparison.contrasts import System
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts, attribute_counts, count_example, read_counts
 from avebench.examples import Example
 from avebench.experiment import Row
-from avebench.metrics import METRICS, SCORER_VERSION, Counts
+from avebench.metrics import SCORER_VERSION
 from avebench.plan import Plan
 from avebench.predictions import read_predictions
 from avebench.recording import RESULTS, slug
-from avebench.render import TOLD
 from avebench.reproduce import run_missing, stored_results
 from avebench.results import Result, Store, load_result
 from avebench.subsets import product_of
@@ -148,18 +148,6 @@ def _recorded_counts(path: Path, gold: Sequence[Example] | None) -> list[Example
     ]
 
 
-def check_totals(result: Result, counted: Sequence[ExampleCounts], label: str) -> None:
-    """Raise AvebenchError unless the counts of the examples add up to those of the result."""
-    for name, metric in result.scores.metrics.items():
-        family = METRICS[name][0]
-        total = sum((one.counts[family] for one in counted if family in one.counts), Counts())
-        if (total.tp, total.predicted, total.gold) != (metric.tp, metric.predicted, metric.gold):
-            raise AvebenchError(
-                f"The counts of {label}, repetition {result.repetition}, do not add up to its {name} "
-                f"({total.tp} of {metric.tp} true positives). Run the row again with 'avebench run --fresh'."
-            )
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Recorded rows, without training anything
 
@@ -204,29 +192,3 @@ def _gold_of(results: Sequence[Result], data: Path | None) -> tuple[list[Example
     if any(result.fingerprint != dataset.fingerprint() for result in results):
         return None, [f"The data set {first.dataset} here is another than was recorded: no texts, and {without}."]
     return list(dataset.read(first.split)), []
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Comparability
-
-
-def check_alike(systems: Sequence[System]) -> None:
-    """Raise AvebenchError, which names the fields that differ, unless the systems may be compared."""
-    fields: dict[str, list[set[str]]] = {
-        name: [{str(getattr(result, name))[:12] for result in system.results} for system in systems]
-        for name in ("fingerprint", "split", "train_fraction", "profile", "chunk_scheme", "scorer_version")
-    }
-    fields["repetitions"] = [{" ".join(str(result.repetition) for result in system.results)} for system in systems]
-    # Who is told attributes is not compared with who is not, nor with who is told others.
-    fields["protocol"] = [{system.protocol if system.protocol in TOLD else "told nothing"} for system in systems]
-    differing = []
-    for name, values in fields.items():
-        if len(set().union(*values)) > 1:
-            each = zip(systems, values, strict=True)
-            found = ", ".join(f"{system.label}: {' and '.join(sorted(value))}" for system, value in each)
-            differing.append(f"{name} ({found})")
-    if differing:
-        names = " and ".join(system.label for system in systems)
-        raise AvebenchError(
-            f"{names} cannot be compared: they differ in {'; '.join(differing)}. Run them again with the same options."
-        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from avebench.contrasts import headline
+from avebench.comparison.contrasts import headline
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, pairs_from_spans
 from avebench.experiment import Experiment, published_rows

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avebench.contrasts import Comparison, compare_systems, headline
-from avebench.data import is_here
-from avebench.errors import AvebenchError, near_matches
-from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
-from avebench.finished import (
+from avebench.comparison.alike import check_alike
+from avebench.comparison.contrasts import Comparison, compare_systems, headline
+from avebench.comparison.finished import (
     CellsFailedError,
     Finished,
-    check_alike,
     finish_rows,
     recorded_files,
     recorded_folder,
     recorded_rows,
 )
+from avebench.comparison.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
+from avebench.data import is_here
+from avebench.errors import AvebenchError, near_matches
+from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.metrics import METRICS
 from avebench.plan import Request, make_plan
 from avebench.predictions import read_predictions
@@ -31,7 +32,6 @@ from avebench.registry import plugins
 from avebench.render import Table, print_table
 from avebench.results import Store
 from avebench.tables import check_invariants
-from avebench.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
 
 
 @dataclass(frozen=True, slots=True)

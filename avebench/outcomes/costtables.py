@@ -7,9 +7,9 @@ from pathlib import Path
 
 from avebench.figures import Figure, Line, Panel
 from avebench.metrics import output_range
+from avebench.outcomes.rangecost import ENOUGH_SECONDS, PASSES, PHASES, Found, Job, Measurement, stored
 from avebench.plan import Plan
 from avebench.provenance import hardware
-from avebench.rangecost import ENOUGH_SECONDS, PASSES, PHASES, Found, Job, Measurement, stored
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 

@@ -21,14 +21,14 @@ from filelock import FileLock, Timeout
 from avebench.cells import sha256
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Picture, Prediction
+from avebench.inference.products import Product, Rejected, read_products
+from avebench.inference.trained import Trained
 from avebench.model import TrainedConfig
 from avebench.pictures import picture_fault
 from avebench.predictions import line_of, prediction_record
-from avebench.products import Product, Rejected, read_products
 from avebench.reading import is_encodable
 from avebench.render import Column, Section, Table, TableRow
 from avebench.tagging import text_units
-from avebench.trained import Trained
 from avebench.weights import file_digest
 
 BLOCK = 256

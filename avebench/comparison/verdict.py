@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from avebench.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, Pair, System
+from avebench.comparison.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, Pair, System
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.examples import Example, Prediction
 from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow, render

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avebench.cells import Overrides, resolve
-from avebench.compare import find_rows
+from avebench.cells import Overrides, flattened, resolve
+from avebench.comparison.command import find_rows
 from avebench.errors import AvebenchError
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
+from avebench.inference.trained import SHOWN
 from avebench.registry import plugin
-from avebench.reproduce import flattened
 from avebench.results import Result, Store
-from avebench.trained import SHOWN
 
 LISTED = 8
 """Number of cells that a message lists."""

@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from avebench.comparison.verdict import printable
 from avebench.examples import Example, Prediction, Span
 from avebench.experiment import Attention
 from avebench.plan import Plan
 from avebench.render import Column, Section, Table, TableRow
-from avebench.verdict import printable
 
 Pair = tuple[str, str]
 """Labels, or predictions, of the two rows."""

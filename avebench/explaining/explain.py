@@ -10,12 +10,12 @@ from pathlib import Path
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.examples import Example
+from avebench.explaining.overlays import attention_scale, write_overlays
+from avebench.explaining.tables import attention_maps, range_table, token_table
 from avebench.explanation import Explains, Explanation
-from avebench.explanation_tables import attention_maps, range_table, token_table
-from avebench.overlays import attention_scale, write_overlays
+from avebench.inference.trained import Trained
 from avebench.render import emit
 from avebench.results import Result
-from avebench.trained import Trained
 
 
 def example_of(result: Result, split: str, name: str, data: Path | None) -> Example:

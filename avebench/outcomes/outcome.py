@@ -6,16 +6,16 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from avebench.data import open_dataset
-from avebench.datastatistics import published_statistics_table
 from avebench.examples import Example, Prediction
 from avebench.figures import Figure
-from avebench.fractions import fraction_figure, fraction_table
+from avebench.outcomes.datastatistics import published_statistics_table
+from avebench.outcomes.fractions import fraction_figure, fraction_table
+from avebench.outcomes.showcase import choose, showcase_lines, showcase_table
+from avebench.outcomes.sweep import Swepts, sweep, sweep_figure, sweep_table
 from avebench.plan import Plan
 from avebench.predictions import read_predictions
 from avebench.render import Table
 from avebench.results import Result, Store
-from avebench.showcase import choose, showcase_lines, showcase_table
-from avebench.sweep import Swepts, sweep, sweep_figure, sweep_table
 from avebench.tables import result_table
 from avebench.worker import TEST
 
