@@ -277,7 +277,7 @@ class Model(NeuralModel):
         if config.range_gradient == "soft":
             # The factor is 1; only its gradient is that of the score.
             own = scores[rows, attributes]
-            guided = guided * (1 + own - own.detach())[:, None, None]
+            guided = guided * (1 + (own - own.detach()))[:, None, None]
         return self.decoder.loss(guided, lengths, tags, config.crf_reduction, scored)
 
     def _guided(
