@@ -68,6 +68,13 @@ class Scheme(StrEnum):
     strict = "strict"
 
 
+class Values(StrEnum):
+    """How tagged tokens become the strings of values."""
+
+    joined = "joined"
+    released = "released"
+
+
 class MissingImages(StrEnum):
     """What a missing picture means."""
 
@@ -268,6 +275,9 @@ def score(
     data: DataFolder = None,
     option: Options = None,
     scheme: Annotated[Scheme, typer.Option(help="How BIO tags become spans.")] = Scheme.lenient,
+    values: Annotated[
+        Values, typer.Option(help="How tagged tokens become values; released: word pieces, as DRAM's code does.")
+    ] = Values.joined,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
 ) -> None:
@@ -283,7 +293,10 @@ def score(
     examples = None
     if dataset is not None:
         examples = list(open_dataset(dataset, data, parse_settings(option or [])).read(split))
-    emit(report_table(score_file(predictions, examples or gold, scheme.value)), format.value)
+    emit(
+        report_table(score_file(predictions, examples or gold, scheme.value, released=values is Values.released)),
+        format.value,
+    )
 
 
 @app.command()

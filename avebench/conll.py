@@ -19,8 +19,9 @@ _COLUMNS = ("token", "gold tag", "predicted tag")
 
 @dataclass(slots=True)
 class Tagged:
-    """Parallel sentences of gold and predicted tags."""
+    """Parallel sentences of tokens, gold and predicted tags."""
 
+    tokens: list[list[str]] = field(default_factory=list)
     gold: list[list[str]] = field(default_factory=list)
     predicted: list[list[str]] = field(default_factory=list)
 
@@ -44,11 +45,13 @@ def read_conll(path: Path, gold: Path | None = None) -> Tagged:
     found = Tagged()
     if gold is None:
         for sentence in _sentences(path, _COLUMNS):
+            found.tokens.append([row.columns[0] for row in sentence])
             found.gold.append([_tag(path, row, 1, _GOLD_TAG) for row in sentence])
             found.predicted.append([_tag(path, row, 2, _PREDICTED_TAG) for row in sentence])
         return found
     for wanted, given in zip_longest(_sentences(gold, _COLUMNS[:2]), _sentences(path, (_COLUMNS[0], _COLUMNS[2]))):
         _same_tokens(gold, wanted, path, given)
+        found.tokens.append([row.columns[0] for row in wanted])
         found.gold.append([_tag(gold, row, 1, _GOLD_TAG) for row in wanted])
         found.predicted.append([_tag(path, row, 1, _PREDICTED_TAG) for row in given])
     return found

@@ -20,6 +20,7 @@ from avebench.metrics import (
     Counts,
     Family,
     Metric,
+    accuracy_counts,
     gold_attributes,
     invariant_faults,
     output_range,
@@ -27,12 +28,15 @@ from avebench.metrics import (
     set_counts,
 )
 from avebench.model import ChunkScheme
+from avebench.pairs import pairs_from_tags
 from avebench.predictions import read_predictions
 from avebench.render import MEASURED, Column, Measured, Section, Table, TableRow
 from avebench.sequences import score_tag_sequences
 from avebench.tagging import split_tag
 
 FileFormat = Literal["jsonl", "conll"]
+_OF_TAGS: tuple[Family, ...] = ("tag", "cls", "cls_with_pad", "mae", "mae_by_attribute")
+"""What columns of tags are scored on."""
 _SUFFIXES: dict[str, FileFormat] = {
     ".jsonl": "jsonl",
     ".json": "jsonl",
@@ -101,12 +105,14 @@ def score_file(
     form: FileFormat | None = None,
     units: Units = "word",
     slices: Callable[[Example], Iterable[str]] | None = None,
+    released: bool = False,
 ) -> Report:
     """Return the scores of a prediction file.
 
     JSON Lines need `gold`: a gold file (`units` cuts its texts where it gives no tokens) or the examples themselves.
     CoNLL columns hold both tags in one file (`gold` is None), or `gold` is the file with the gold tags; only they use
-    `scheme`, and their attributes are read off the tags. AvebenchError names file, line and field of what is wrong.
+    `scheme`, and their attributes are read off the tags. With `released` their tokens are word pieces, joined to values
+    as the released code of DRAM does. AvebenchError names file, line and field of what is wrong.
     """
     if (form or file_format(path)) == "conll":
         if gold is not None and not isinstance(gold, Path):
@@ -114,7 +120,12 @@ def score_file(
                 f"{path} holds columns of tags, which cannot be matched with examples. "
                 "Give token, gold tag and predicted tag as columns, or a file with the gold tags with --gold."
             )
-        return _score_tags(path, read_conll(path, gold), scheme)
+        return _score_tags(path, read_conll(path, gold), scheme, released)
+    if released:
+        raise AvebenchError(
+            f"{path} is JSON Lines, whose values are stated. Only columns of word pieces and tags can be read by "
+            "--values released."
+        )
     if gold is None:
         raise AvebenchError(
             f"{path} is JSON Lines and holds no gold. Name the gold with --gold FILE or --dataset NAME."
@@ -137,12 +148,16 @@ def score_file(
     )
 
 
-def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme) -> Report:
-    """Return the scores of parallel tags: chunks, and the attributes read off every `B-` and `I-` tag."""
+def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme, released: bool) -> Report:
+    """Return the scores of parallel tags: chunks, their strings, and the attributes read off `B-` and `I-` tags."""
     total, per_type = score_tag_sequences(tagged.gold, tagged.predicted, scheme)
-    totals: dict[Family, Counts] = {"tag": total, "cls": Counts(), "cls_with_pad": Counts()}
+    totals: dict[Family, Counts] = {family: Counts() for family in _OF_TAGS} | {"tag": total}
     selected = 0
-    for gold_tags, predicted_tags in zip(tagged.gold, tagged.predicted, strict=True):
+    for tokens, gold_tags, predicted_tags in zip(tagged.tokens, tagged.gold, tagged.predicted, strict=True):
+        gold_pairs = pairs_from_tags(gold_tags, tokens, scheme, released=released)
+        predicted_pairs = pairs_from_tags(predicted_tags, tokens, scheme, released=released)
+        totals["mae"] += accuracy_counts(gold_pairs, predicted_pairs)
+        totals["mae_by_attribute"] += accuracy_counts(gold_pairs, predicted_pairs, by_attribute=True)
         wanted, found = _read_off(gold_tags), _read_off(predicted_tags)
         selected += len(found)
         totals["cls"] += set_counts(wanted, found)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from commandline import avebench
 from seqeval.metrics import f1_score
 
 from avebench.conll import read_conll
@@ -215,3 +216,23 @@ def test_broken_gold(tmp_path: Path, record: dict[str, object], message: str) ->
     with pytest.raises(AvebenchError, match=message) as caught:
         read_gold(path)
     assert str(caught.value).startswith(f"{path}, line 2")
+
+
+def test_values_of_tag_columns_are_joined_tokens_or_the_pieces_of_the_released_code(tmp_path: Path) -> None:
+    """Gold: Color {navy, sky blue}, Kind {dress}. The prediction is the same but finds dress as an orphan I I."""
+    tokens = ["navy", "and", "sky", "##blue", "dr", "##ess"]
+    gold = ["B-Color", "O", "B-Color", "I-Color", "B-Kind", "I-Kind"]
+    found = ["B-Color", "O", "B-Color", "I-Color", "I-Kind", "I-Kind"]
+    path = tmp_path / "tags.tsv"
+    path.write_text("".join("\t".join(row) + "\n" for row in zip(tokens, gold, found, strict=True)))
+    # The orphan of Kind is a chunk, so all 3 values are right; as released its first piece is skipped: "##ess".
+    joined, released = score_file(path, None).metrics, score_file(path, None, released=True).metrics
+    for metrics, right, by_attribute in ((joined, 3, 2), (released, 2, 1)):
+        accuracy, weighed = metrics["mae_accuracy"], metrics["mae_accuracy_by_attribute"]
+        assert accuracy is not None and (accuracy.tp, accuracy.gold) == (right, 3)
+        assert weighed is not None and (weighed.tp, weighed.gold) == (by_attribute, 2)
+    done = avebench(tmp_path, "score", "tags.tsv", "--values", "released", "--format", "csv")
+    assert done.returncode == 0 and "mae_accuracy,,,native,66.66" in done.stdout
+    (tmp_path / "p.jsonl").write_text("{}\n")
+    refused = avebench(tmp_path, "score", "p.jsonl", "--gold", "p.jsonl", "--values", "released")
+    assert refused.returncode == 2 and "--values released" in refused.stderr
