@@ -19,7 +19,7 @@ from avebench.predictions import read_predictions, write_predictions
 from avebench.render import Table, render
 from avebench.results import Result, Store, dump
 from avebench.tables import slice_table
-from avebench.weights import write_atomically
+from avebench.weights import shown_name, write_atomically
 from avebench.worker import TEST, read_material
 
 RESULTS = Path("results")
@@ -55,9 +55,18 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
             )
             # A fixed time stamp: the same counts are the same bytes.
             write_atomically(row / f"{cell.repetition}.counts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-            write_atomically(row / f"{cell.repetition}.json", dump(results[cell.key]))
+            write_atomically(row / f"{cell.repetition}.json", dump(_portable(results[cell.key])))
     record_tables(plan, [table])
     write_atomically(folder / "slices.md", render(slice_table(plan, results), "md"))
+
+
+def _portable(result: Result) -> Result:
+    """Return a result that names weights by their own names: where they lie on this machine helps nobody elsewhere."""
+    config = {name: shown_name(value) if isinstance(value, str) else value for name, value in result.config.items()}
+    weights = {
+        role: weight.model_copy(update={"name": shown_name(weight.name)}) for role, weight in result.weights.items()
+    }
+    return result.model_copy(update={"config": config, "weights": weights})
 
 
 def record_tables(plan: Plan, tables: Sequence[Table]) -> None:

@@ -13,6 +13,7 @@ from avebench.plan import Plan, PlannedRow
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 from avebench.results import CountTriple, Result, SliceCounts
 from avebench.slices import CATEGORY
+from avebench.weights import shown_name
 
 PUBLISHED = "published"
 NOT_BUILT = "not built yet"
@@ -107,7 +108,7 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
     profiles = {cell.profile for cell in plan.cells()}
     data = f"Measured on {plan.data.name} {plan.data.fingerprint[:12]}{fraction}"
     notes.append(f"{data}; profile {' / '.join(sorted(profiles))}." if profiles else f"{data}.")
-    encoders = sorted({weight["name"] for cell in plan.cells() for weight in cell.weights.values()})
+    encoders = sorted({shown_name(weight["name"]) for cell in plan.cells() for weight in cell.weights.values()})
     if encoders:
         notes.append(f"Pretrained encoders: {', '.join(encoders)}.")
     if results:

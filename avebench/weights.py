@@ -170,6 +170,11 @@ def weights_place(name: str, kind: Kind = "text") -> Path:
     return location
 
 
+def shown_name(name: str) -> str:
+    """Return the name of weights for people elsewhere: of an absolute path the last part, else all of it."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
 def weights_digest(name: str, kind: Kind = "text") -> str:
     """Return one hash over the config, tokenizer and weight files of the encoder `name`, or over its arrays.
 

@@ -302,8 +302,9 @@ def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
     assert _metrics(place) == whole
 
 
-def test_record_holds_no_text(place: Path) -> None:
-    done = avebench(place, *RUN, "--record", "--train-fraction", "0.5")
+def test_record_holds_no_text_and_no_path(place: Path) -> None:
+    run = [str(place / "bert") if argument == "bert" else argument for argument in RUN]
+    done = avebench(place, *run, "--record", "--train-fraction", "0.5")
     assert done.returncode == 0, done.stderr
     folder = place / "results" / "mine" / "jsonl-0.5"
     assert sorted(path.name for path in (folder / "virc-text").iterdir()) == [
@@ -324,7 +325,10 @@ def test_record_holds_no_text(place: Path) -> None:
         for line in gzip.decompress((folder / "virc-text" / "0.counts.jsonl.gz").read_bytes()).splitlines()
     ]
     assert sum(line["counts"]["tag"][2] for line in counts) == stored["scores"]["metrics"]["tag_f1"]["gold"] == 20
-    assert (folder / "table.md").read_text().startswith("**A small table**")
+    assert stored["weights"]["text_encoder"]["name"] == stored["config"]["text_encoder"] == "bert"
+    table = (folder / "table.md").read_text()
+    assert table.startswith("**A small table**") and "Pretrained encoders: bert." in table
+    assert not [path for path in folder.rglob("*.*") if str(place).encode() in path.read_bytes()]
 
 
 def test_slices(finished: Path) -> None:
