@@ -10,7 +10,7 @@ from pathlib import Path
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.examples import Example
-from avebench.explaining.overlays import attention_scale, write_overlays
+from avebench.explaining.overlays import NO_GLYPHS, attention_scale, write_overlays
 from avebench.explaining.tables import attention_maps, range_table, token_table
 from avebench.explanation import Explains, Explanation
 from avebench.inference.trained import Trained
@@ -65,16 +65,12 @@ def _show_attention(explanation: Explanation) -> None:
         below = "; # and + are below 0" if attention_scale(explanation)[0] < 0 else ""
         console.print(f"Attention over the picture: {explanation.attends}{below}.", style="bold")
         console.print(maps)
-    elif explanation.attention is not None:
-        console.print("The patches of this system are no cells of the picture: its attention cannot be laid over it.")
-    elif explanation.example.picture is None:
-        console.print("There is no picture to attend to.")
     else:
-        console.print("This system attends to no picture.")
+        console.print(explanation.without_maps())
 
 
 def draw(explanation: Explanation, folder: Path) -> str:
     """Write the PNG files of an explanation into a folder; return what was written, in words."""
     files, whole = write_overlays(explanation, folder)
-    glyphs = "" if whole else " No installed font has all its characters: install one, e.g. Noto Sans CJK."
+    glyphs = "" if whole else f" {NO_GLYPHS}"
     return f"{len(files)} PNG files in {folder}: {files[0].name}{f' to {files[-1].name}' if files[1:] else ''}.{glyphs}"
