@@ -33,14 +33,19 @@ def example_of(result: Result, split: str, name: str, data: Path | None) -> Exam
     )
 
 
-def explain(trained: Trained, example: Example, row: str) -> Explanation:
-    """Return the explanation of an example; AvebenchError if the system of the row offers none."""
+def explainer(trained: Trained, row: str) -> Explains:
+    """Return the system of a row, which explains itself; AvebenchError if it does not."""
     if not isinstance(trained.model, Explains):
         raise AvebenchError(
             f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
             "(avebench/explanation.py). Use 'avebench predict', or name a row of another system."
         )
-    return trained.model.explain(example)
+    return trained.model
+
+
+def explain(trained: Trained, example: Example, row: str) -> Explanation:
+    """Return the explanation of an example; AvebenchError if the system of the row offers none."""
+    return explainer(trained, row).explain(example)
 
 
 def show(explanation: Explanation, row: str, format: str) -> None:

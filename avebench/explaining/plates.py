@@ -30,7 +30,7 @@ PHOTO, PANEL, BAR, GAP, MARGIN = 2.2, 1.6, 0.7, 0.12, 0.2
 """Widths in inches: of the photo, of a panel, of the scale of colours with its numbers, and between them."""
 FEWEST = 3
 """Panels that a plate has room for even if it has fewer, so that its titles fit."""
-LETTERS = 24
+LETTERS = 23
 """Letters that fit above or below a panel."""
 PER_INCH = 13
 """Letters of a line that fit in an inch."""

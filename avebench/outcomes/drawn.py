@@ -132,15 +132,15 @@ def _explained(
     if gone:
         lost = " and no ".join(gone)
         raise AvebenchError(f"Its cell {cell.key[:SHOWN]} has no {lost} any more; run with --fresh to train it again.")
-    from avebench.explaining.explain import explain
+    from avebench.explaining.explain import explainer
 
     found: list[Explanation | str] = []
     try:
         # A handful of examples is quick on a CPU, and leaves a GPU to those who train.
-        trained = load_trained(result, store, "cpu", cell.data.folder)
+        system = explainer(load_trained(result, store, "cpu", cell.data.folder), cell.row)
         for example in examples:
             try:
-                found.append(explain(trained, example, cell.row))
+                found.append(system.explain(example))
             except AvebenchError as error:
                 found.append(str(error))
     except AvebenchError:
@@ -181,8 +181,13 @@ def _plates(
             units = one.few_units(PANELS)
             gold = values_text(one.example.text, one.example.spans)
             file = _file_name(one, files)
-            files[file] = png_of(plate_figure(one.group, gold, rows, units, len(one.units)))
-            plates.append(_plate(file, one, showcase, units))
+            try:
+                files[file] = png_of(plate_figure(one.group, gold, rows, units, len(one.units)))
+            except AvebenchError as error:  # The picture is gone, and the systems remember what they made of it.
+                said.append(f"{name} is not drawn. {error}")
+                whole = False
+            else:
+                plates.append(_plate(file, one, showcase, units))
     said += [] if glyphs() else [f"The drawings of attention: {NO_GLYPHS}"]
     kept = tuple(dict.fromkeys(said))
     return files, Drawn(mark=mark if whole else "", cells=dict(cells), plates=tuple(plates), said=kept)
