@@ -1,6 +1,7 @@
 """Attention over the pictures of chosen examples: what is drawn, when, and how the report shows it."""
 
 import base64
+import dataclasses
 import io
 import itertools
 import json
@@ -178,6 +179,23 @@ def test_rows_are_drawn_with_their_own_attention(place: Path, monkeypatch: pytes
     hottest = [[int(row.explanation.maps()[unit].argmax()) for unit in units] for row in rows]
     assert hottest == [[0, 1], [2, 3]]
     assert rows[1].explanation.tags()[:2] == [("B-Kind",), ("B-Size",)]
+
+
+def test_what_is_predicted_otherwise_than_it_was_scored_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = registry.plugin("models", "seer").load().Model, []
+    explain, draw = model.explain, plates.plate_figure
+
+    def changed(self: Any, example: Example) -> Explanation:
+        found = explain(self, example)
+        return dataclasses.replace(found, prediction=Prediction(example.id, {}, {}, ())) if self.config.bold else found
+
+    monkeypatch.setattr(model, "explain", changed)
+    monkeypatch.setattr(plates, "plate_figure", lambda *given: [calls.append(given[2]), draw(*given)][1])
+    draw_showcase(*_material())
+    remark = "Other values are predicted here and now than when it was scored."
+    assert [[row.remark for row in rows] for rows in calls] == [["", remark]] * 2
+    # Values in words are those of the table.
+    assert [row.values for row in calls[0]] == ["Kind = dress", "Kind = dress; Size = or"]
 
 
 def test_other_cells_are_drawn_in_the_place_of_those_before(place: Path) -> None:

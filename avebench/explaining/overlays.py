@@ -238,7 +238,7 @@ def write_overlays(explanation: Explanation, folder: Path) -> tuple[list[Path], 
         folder.mkdir(parents=True, exist_ok=True)
         with fonts() as whole:
             for file, draw in drawings.items():
-                draw().savefig(folder / file, dpi=DOTS)
+                draw().savefig(folder / file, dpi=DOTS, bbox_inches="tight", pad_inches=0.1)
                 written.append(folder / file)
     except OSError as error:
         raise AvebenchError(f"--png {folder} cannot be written ({error.strerror}). Name another folder.") from None

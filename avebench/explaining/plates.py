@@ -30,6 +30,8 @@ PHOTO, PANEL, BAR, GAP, MARGIN = 2.2, 1.6, 0.7, 0.12, 0.2
 """Widths in inches: of the photo, of a panel, of the scale of colours with its numbers, and between them."""
 FEWEST = 3
 """Panels that a plate has room for even if it has fewer, so that its titles fit."""
+SHARP = 600
+"""Most pixels of the photo in width and height, more than are seen."""
 LETTERS = 23
 """Letters that fit above or below a panel."""
 PER_INCH = 13
@@ -61,7 +63,8 @@ def plate_figure(title: str, gold: str, rows: Sequence[PlateRow], units: Sequenc
     example = rows[0].explanation.example
     if example.picture is None:
         raise ValueError("the example has no picture")
-    photo = example.picture.open()
+    photo = example.picture.open().copy()
+    photo.thumbnail((SHARP, SHARP))
     ratio = min(max(photo.height / photo.width, 0.5), 1.6)
     width = 2 * MARGIN + PHOTO + max(len(units), FEWEST) * (PANEL + GAP) + GAP + BAR
     letters = int((width - 2 * MARGIN) * PER_INCH)
