@@ -124,6 +124,11 @@ class AttributeSchema:
         return {attribute: position for position, attribute in enumerate(self.attributes)}
 
 
+def printable(text: str) -> str:
+    """Return a text of a data set without the control characters that a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def pairs_from_spans(text: str, spans: Sequence[Span]) -> dict[str, frozenset[str]]:
     """Return attribute -> set of the strings that its spans cover, as they stand in the text."""
     found: dict[str, set[str]] = {}

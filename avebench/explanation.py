@@ -1,21 +1,21 @@
 """Why a system predicts what it predicts: the contract of a model plug-in's `explain`.
 
 A plug-in may offer `explain(example)`. What it returns comes from the forward pass that makes the prediction, so that
-both can never tell different stories. Nothing here draws or prints: see `overlays` and `explanation_tables`.
+both can never tell different stories. Nothing here draws or prints: see `avebench.explaining`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avebench.examples import Example, Prediction, Span
+from avebench.examples import Example, Prediction
 from avebench.predictions import prediction_record
-from avebench.tagging import spans_to_tags
+from avebench.tagging import tags_of
 
 Figures = NDArray[np.float32]
 
@@ -46,17 +46,25 @@ class Explanation:
 
     def tags(self) -> list[tuple[str, ...]]:
         """Return the BIO tags of each token that are not O; values of several attributes may overlap."""
-        return tags_of(self.example, self.prediction.spans or ())
+        return tags_of(self.prediction.spans or (), self.example.tokens)
 
     def gold_tags(self) -> list[tuple[str, ...]]:
         """Return the tags of the annotation in the same way."""
-        return tags_of(self.example, self.example.spans)
+        return tags_of(self.example.spans, self.example.tokens)
 
     def maps(self) -> Figures | None:
         """Return the attention laid out as the picture (U, rows, columns); None where it cannot be."""
         if self.attention is None or self.cells is None:
             return None
         return self.attention.reshape(-1, *self.cells)
+
+    def without_maps(self) -> str:
+        """Return why there are no maps, as a sentence; empty where there are."""
+        if self.maps() is not None:
+            return ""
+        if self.attention is not None:
+            return "The patches of this system are no cells of the picture: its attention cannot be laid over it."
+        return "This system attends to no picture." if self.example.picture else "There is no picture to attend to."
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -74,15 +82,6 @@ class Explanation:
             "attends": self.attends,
             "cells": self.cells,
         }
-
-
-def tags_of(example: Example, spans: Iterable[Span]) -> list[tuple[str, ...]]:
-    """Return the BIO tags of each token that are not O, attribute by attribute in the order of the spans."""
-    by_attribute: dict[str, list[Span]] = {}
-    for span in spans:
-        by_attribute.setdefault(span.attribute, []).append(span)
-    rows = [spans_to_tags(found, example.tokens)[0] for found in by_attribute.values()]
-    return [tuple(row[place] for row in rows if row[place] != "O") for place in range(len(example.tokens))]
 
 
 @runtime_checkable

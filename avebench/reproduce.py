@@ -17,6 +17,7 @@ from avebench.experiment import experiment_names
 from avebench.figures import draw
 from avebench.metrics import SCORER_VERSION, Counts
 from avebench.outcomes.costtables import cost_figure, cost_plan_table, cost_table
+from avebench.outcomes.drawn import Drawn, draw_showcase, drawings_folder
 from avebench.outcomes.outcome import Outcome, outcome
 from avebench.outcomes.rangecost import cost_device, cost_jobs, measure_all
 from avebench.plan import Plan, Request, estimated_seconds, make_plans, status
@@ -136,6 +137,12 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
     figures = write_figures(shown, store.out / "figures", f"{name}-{plans[-1].data.name}")
     for path in figures:
         print(f"Figure: {path}", file=sys.stderr)
+    drawings, anew = [], False
+    if shown.showcase is not None:
+        folder = drawings_folder(store.out, plans[-1])
+        drawn, anew = draw_showcase(shown.showcase, plans[-1], store, results, debug=manner.debug)
+        drawings = [folder / plate.file for plate in drawn.plates]
+        _tell_drawn(drawn, folder)
     for failure in dict.fromkeys(failures.values()):
         names = [cell_name(cell) for cell in cells if failures.get(cell.key) == failure]
         print(f"{', '.join(names)} failed: {failure.message}", file=sys.stderr)
@@ -143,8 +150,17 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
         _record(plans, store, results, failures, shown)
     if manner.track:
         for plan in plans:
-            _track(plan, store, results, shown.tables)
+            _track(plan, store, results, shown.tables, drawings, anew=anew)
     return max([min(unmeasured, 1), *(2 if failure.unusable else 1 for failure in failures.values())])
+
+
+def _tell_drawn(drawn: Drawn, folder: Path) -> None:
+    """Say where the attention is drawn, and what stood in the way."""
+    if drawn.plates:
+        number = f"{len(drawn.plates)} examples" if len(drawn.plates) > 1 else "one example"
+        print(f"Attention over the pictures of {number}: {folder}", file=sys.stderr)
+    for line in drawn.said:
+        print(line, file=sys.stderr)
 
 
 def write_figures(shown: Outcome, folder: Path, name: str) -> list[Path]:
@@ -243,24 +259,44 @@ def _record(
     write_figures(shown, place(plans[-1]), "figure")
 
 
-def _track(plan: Plan, store: Store, results: Mapping[str, Result], shown: Sequence[Table]) -> None:
-    """Give MLflow the results that it has not been given for this table; it is imported only if there are any."""
+def _track(
+    plan: Plan,
+    store: Store,
+    results: Mapping[str, Result],
+    shown: Sequence[Table],
+    drawings: Sequence[Path],
+    *,
+    anew: bool,
+) -> None:
+    """Give MLflow the results that it has not been given for this table, or all if there are `anew` drawings.
+
+    It is imported only if there is something to give.
+    """
     given = {key: store.folder(key) / f"tracked-{plan.name}" for key in results}
     given = {key: marker for key, marker in given.items() if any(cell.key == key for cell in plan.cells())}
-    if all(marker.is_file() for marker in given.values()):
+    if not anew and all(marker.is_file() for marker in given.values()):
         return
     records = [run_record(plan, cell, results[cell.key], store) for cell in plan.cells() if cell.key in results]
-    log(records, _artifacts(plan, results, shown), out=store.out)
+    log(records, _artifacts(plan, results, shown, drawings), out=store.out)
     # What MLflow did not take waits in the folder of pending uploads: it has been handed over all the same.
     for marker in given.values():
         marker.touch()
 
 
-def _artifacts(plan: Plan, results: Mapping[str, Result], shown: Sequence[Table]) -> dict[str, str]:
-    """Return the files that MLflow holds of an experiment: its tables first, their breakdown and cost, and figures."""
+SMALL = 2**20
+"""Bytes of a drawing from which on MLflow is not given it."""
+
+
+def _artifacts(
+    plan: Plan, results: Mapping[str, Result], shown: Sequence[Table], drawings: Sequence[Path]
+) -> dict[str, str | Path]:
+    """Return the files that MLflow holds of an experiment, as text or as the file that is uploaded.
+
+    These are its tables first, their breakdown and cost, figures, and small drawings of attention.
+    """
     from avebench.report.chapters import result_parts
 
-    files = {
+    files: dict[str, str | Path] = {
         f"table{'' if place == 0 else f'-{place + 1}'}.{format}": render(table, format)
         for place, table in enumerate(shown)
         for format in ("md", "json", "csv")
@@ -270,7 +306,7 @@ def _artifacts(plan: Plan, results: Mapping[str, Result], shown: Sequence[Table]
         for inner in part.tables if part.name != "table" else ():
             files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
         files |= {f"figures/{figure.name}.svg": figure.svg for figure in part.figures}
-    return files
+    return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
 
 
 def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecord:

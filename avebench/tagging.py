@@ -60,6 +60,18 @@ def spans_to_tags(spans: Iterable[Span], tokens: Sequence[tuple[int, int]]) -> t
     return tags, untaggable
 
 
+def tags_of(spans: Iterable[Span], tokens: Sequence[tuple[int, int]]) -> list[tuple[str, ...]]:
+    """Return the BIO tags of each token that are not O, attribute by attribute in the order of the spans.
+
+    Values of several attributes may overlap; two of one attribute that do are tagged as in `spans_to_tags`.
+    """
+    by_attribute: dict[str, list[Span]] = {}
+    for span in spans:
+        by_attribute.setdefault(span.attribute, []).append(span)
+    rows = [spans_to_tags(found, tokens)[0] for found in by_attribute.values()]
+    return [tuple(row[place] for row in rows if row[place] != "O") for place in range(len(tokens))]
+
+
 def chunks(tags: Sequence[str], scheme: ChunkScheme = "lenient") -> list[tuple[str, int, int]]:
     """Return (type, first token, token after the last) of every chunk, in order.
 

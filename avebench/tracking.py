@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+Files = Mapping[str, str | Path]
+"""File name -> text, or the file whose bytes it gets; its own last part is then the same."""
 DEFAULT_URI = "sqlite:///mlflow.db"
 PENDING = "mlflow-pending"
 CELL, GROUP, CONTENT = "avebench.cell", "avebench.group", "avebench.content"
@@ -97,8 +99,8 @@ def tracking_uri(uri: str | None = None) -> str:
 # Uploading
 
 
-def log(records: Sequence[RunRecord], tables: Mapping[str, str], *, out: Path, uri: str | None = None) -> bool:
-    """Upload the records of one table and its rendered `tables` (file name -> text); return whether MLflow has them.
+def log(records: Sequence[RunRecord], tables: Files, *, out: Path, uri: str | None = None) -> bool:
+    """Upload the records of one table and its rendered `tables`; return whether MLflow has them.
 
     What it has already is left alone, so that a table can be logged after every run. If MLflow cannot be reached, one
     line on standard error says so and the records wait under `out` for `sync`; no failure of MLflow is raised.
@@ -149,7 +151,7 @@ def _first_line(error: Exception) -> str:
     return line if len(line) <= 120 else line[:120] + "..."
 
 
-def _upload(records: Sequence[RunRecord], tables: Mapping[str, str], uri: str) -> None:
+def _upload(records: Sequence[RunRecord], tables: Files, uri: str) -> None:
     """Bring MLflow to the state that the records describe."""
     # Creating a database, and looking for a run before it is made, are no single step: processes take turns.
     with _turn(uri), _quiet_client(uri) as client:
@@ -207,7 +209,7 @@ def _quiet_client(uri: str) -> Iterator[MlflowClient]:
             logger.setLevel(level)
 
 
-def _experiment(client: MlflowClient, uri: str, name: str, tables: Mapping[str, str]) -> str:
+def _experiment(client: MlflowClient, uri: str, name: str, tables: Files) -> str:
     """Return the id of the experiment, made on first use; the rendered table is its description."""
     found = client.get_experiment_by_name(name)
     if found is None:
@@ -231,9 +233,10 @@ def _artifact_root(uri: str) -> Path:
     return (path.parent if path is not None else Path()).resolve() / "mlartifacts"
 
 
-def _descriptions(tables: Mapping[str, str]) -> list[str]:
+def _descriptions(tables: Files) -> list[str]:
     """Return the Markdown table, as MLflow shows it above the runs, if it fits."""
-    return [text for name, text in tables.items() if name.endswith(".md") and len(text) <= TAG_LENGTH][:1]
+    texts = [text for name, text in tables.items() if isinstance(text, str) and name.endswith(".md")]
+    return [text for text in texts if len(text) <= TAG_LENGTH][:1]
 
 
 def _slug(text: str) -> str:
@@ -297,7 +300,7 @@ def _history(record: RunRecord) -> Iterator[tuple[str, float, int, int]]:
             yield name, float(value), moment, int(entry["step"])
 
 
-def _summarise(client: MlflowClient, experiment: str, parent: str, tables: Mapping[str, str]) -> None:
+def _summarise(client: MlflowClient, experiment: str, parent: str, tables: Files) -> None:
     """Give the row's run the mean of its finished children, from two on the standard deviation (n - 1) as well.
 
     The children are read back: repetitions that were logged earlier count.
@@ -315,8 +318,11 @@ def _summarise(client: MlflowClient, experiment: str, parent: str, tables: Mappi
     known = client.get_run(parent).data.metrics
     now = time.time_ns() // 1_000_000
     _log_metrics(client, parent, [(name, value, now, 0) for name, value in summary.items() if known.get(name) != value])
-    for name, text in tables.items():
-        client.log_text(parent, text, name)
+    for name, content in tables.items():
+        if isinstance(content, str):
+            client.log_text(parent, content, name)
+        else:
+            client.log_artifact(parent, str(content), name.rpartition("/")[0] or None)
     for text in _descriptions(tables):
         client.set_tag(parent, "mlflow.note.content", text)
     client.set_terminated(parent, "FINISHED", max(run.info.end_time for run in finished))
@@ -389,23 +395,33 @@ def _marker(out: Path, record: RunRecord) -> Path:
     return out / PENDING / f"{_slug(record.place)}-{record.key}.json"
 
 
-def _dump(record: RunRecord, tables: Mapping[str, str], out: Path) -> str:
+def _dump(record: RunRecord, tables: Files, out: Path) -> str:
     """Return a waiting record as JSON. Files under `out` are named relative to it, so that the folder may be moved."""
-    content = _plain(record)
-    root = out.resolve()
-    paths = [path.resolve() for path in record.artifacts]
-    content["artifacts"] = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]
-    return json.dumps({"record": content, "tables": dict(tables)}, indent=1, ensure_ascii=False) + "\n"
+    content, root = _plain(record), out.resolve()
+
+    def named(path: Path) -> str:
+        whole = path.resolve()
+        return str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
+
+    content["artifacts"] = [named(path) for path in record.artifacts]
+    files = {name: {"file": named(one)} if isinstance(one, Path) else one for name, one in tables.items()}
+    return json.dumps({"record": content, "tables": files}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _load(path: Path, out: Path) -> tuple[RunRecord, dict[str, str]]:
-    """Return a waiting record and its tables; AvebenchError if the file is broken or a file that it names is gone."""
+def _load(path: Path, out: Path) -> tuple[RunRecord, dict[str, str | Path]]:
+    """Return a waiting record and its tables; AvebenchError if the file is broken or a file of the record is gone.
+
+    A drawing that is gone is left out.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         fields = content["record"]
         fields["artifacts"] = [out.resolve() / name for name in fields["artifacts"]]
-        record, tables = RunRecord(**fields), dict(content["tables"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        record = RunRecord(**fields)
+        waiting = content["tables"].items()
+        files = {name: one if isinstance(one, str) else out.resolve() / one["file"] for name, one in waiting}
+        tables = {name: one for name, one in files.items() if isinstance(one, str) or one.is_file()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise AvebenchError(
             f"The waiting result {path} cannot be read ({error}). Delete it and run its table again."
         ) from None

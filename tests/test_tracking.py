@@ -153,6 +153,23 @@ def test_history_and_files_of_a_repetition(tmp_path: Path, uri: str) -> None:
     assert (tmp_path / "mlartifacts").is_dir()
 
 
+def test_drawings_are_uploaded_as_they_are_also_later(tmp_path: Path, uri: str) -> None:
+    out = tmp_path / "runs"
+    drawing, gone = out / "figures" / "a.png", out / "figures" / "gone.png"
+    drawing.parent.mkdir(parents=True)
+    drawing.write_bytes(b"\x89PNG \xff")
+    gone.write_bytes(b"")
+    files = {**TABLES, "attention/a.png": drawing, "attention/gone.png": gone}
+    assert not log([record(out)], files, out=out, uri=f"http://127.0.0.1:{closed_port()}")
+    gone.unlink()
+    assert sync(out, uri) == 1
+    client, parent = MlflowClient(tracking_uri=uri), runs(uri)["a"].info.run_id
+    assert [item.path for item in client.list_artifacts(parent, "attention")] == ["attention/a.png"]
+    got = client.download_artifacts(parent, "attention/a.png", str(tmp_path))
+    assert Path(got).read_bytes() == b"\x89PNG \xff"
+    assert runs(uri)["a"].data.tags["mlflow.note.content"] == TABLES["table6.md"]
+
+
 def test_logging_again_changes_nothing_and_adds_what_is_new(tmp_path: Path, uri: str) -> None:
     out = tmp_path / "runs"
     first = record(out)

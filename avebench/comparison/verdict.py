@@ -8,7 +8,7 @@ from statistics import fmean
 
 from avebench.comparison.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, Pair, System
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
-from avebench.examples import Example, Prediction
+from avebench.examples import Example, Prediction, printable
 from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow, render
 from avebench.significance import LEVEL, RESAMPLES
 from avebench.tables import FEW, HEADINGS, summary
@@ -255,11 +255,6 @@ def _values(pairs: Mapping[str, frozenset[str]]) -> str:
         f"{attribute} = {', '.join(sorted(values))}" for attribute, values in sorted(pairs.items()) if values
     )
     return printable(shown) or "nothing"
-
-
-def printable(text: str) -> str:
-    """Return a text of a data set without the control characters that a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

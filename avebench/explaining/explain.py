@@ -10,7 +10,7 @@ from pathlib import Path
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.examples import Example
-from avebench.explaining.overlays import attention_scale, write_overlays
+from avebench.explaining.overlays import NO_GLYPHS, attention_scale, write_overlays
 from avebench.explaining.tables import attention_maps, range_table, token_table
 from avebench.explanation import Explains, Explanation
 from avebench.inference.trained import Trained
@@ -33,14 +33,19 @@ def example_of(result: Result, split: str, name: str, data: Path | None) -> Exam
     )
 
 
-def explain(trained: Trained, example: Example, row: str) -> Explanation:
-    """Return the explanation of an example; AvebenchError if the system of the row offers none."""
+def explainer(trained: Trained, row: str) -> Explains:
+    """Return the system of a row, which explains itself; AvebenchError if it does not."""
     if not isinstance(trained.model, Explains):
         raise AvebenchError(
             f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
             "(avebench/explanation.py). Use 'avebench predict', or name a row of another system."
         )
-    return trained.model.explain(example)
+    return trained.model
+
+
+def explain(trained: Trained, example: Example, row: str) -> Explanation:
+    """Return the explanation of an example; AvebenchError if the system of the row offers none."""
+    return explainer(trained, row).explain(example)
 
 
 def show(explanation: Explanation, row: str, format: str) -> None:
@@ -65,16 +70,12 @@ def _show_attention(explanation: Explanation) -> None:
         below = "; # and + are below 0" if attention_scale(explanation)[0] < 0 else ""
         console.print(f"Attention over the picture: {explanation.attends}{below}.", style="bold")
         console.print(maps)
-    elif explanation.attention is not None:
-        console.print("The patches of this system are no cells of the picture: its attention cannot be laid over it.")
-    elif explanation.example.picture is None:
-        console.print("There is no picture to attend to.")
     else:
-        console.print("This system attends to no picture.")
+        console.print(explanation.without_maps())
 
 
 def draw(explanation: Explanation, folder: Path) -> str:
     """Write the PNG files of an explanation into a folder; return what was written, in words."""
     files, whole = write_overlays(explanation, folder)
-    glyphs = "" if whole else " No installed font has all its characters: install one, e.g. Noto Sans CJK."
+    glyphs = "" if whole else f" {NO_GLYPHS}"
     return f"{len(files)} PNG files in {folder}: {files[0].name}{f' to {files[-1].name}' if files[1:] else ''}.{glyphs}"

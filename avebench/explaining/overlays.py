@@ -1,12 +1,14 @@
 """Drawings of an explanation: attention over the picture per token, tags with ranges and similarities. matplotlib only.
 
-`draw_attention` and `draw_tags` fill axes that the caller lays out; `write_overlays` makes one PNG each.
+`draw_attention` and `draw_tags` fill axes that the caller lays out; `write_overlays` makes one PNG each, and
+`avebench.explaining.plates` puts the attention of several systems on one sheet.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,39 +16,100 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avebench.errors import AvebenchError
+from avebench.examples import printable
 from avebench.explanation import Explanation
 from avebench.recording import slug
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "SimHei")
 """Families asked for a character in this order; those behind the first have Chinese ones."""
 DOTS = 120
 """Dots per inch."""
+LINE = 10
+"""Points from one line of small print to the next."""
+NO_GLYPHS = "No installed font has all its characters: install one, e.g. Noto Sans CJK."
+INK, SOFT, RIGHT, WRONG = "#22272e", "#5b6470", "#1e6b38", "#b3261e"
+"""Colours of words: of the text, what is said beside it, tags that are gold as well, and tags that are not."""
 
 
-def attention_scale(explanation: Explanation) -> tuple[float, float, str]:
-    """Return the smallest and largest value that colours show, alike for all tokens, and the colour map.
+@contextmanager
+def fonts() -> Iterator[Callable[[], bool]]:
+    """Draw with the installed ones of `FONTS`; gives a function that returns whether they had every character."""
+    from matplotlib import font_manager, rc_context
+
+    installed = set(font_manager.get_font_names())
+    with (
+        rc_context({"font.family": [family for family in FONTS if family in installed]}),
+        warnings.catch_warnings(record=True) as complaints,
+    ):
+        warnings.simplefilter("always")
+        yield lambda: not any("Glyph" in str(complaint.message) for complaint in complaints)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return a text in lines as wide as at most `width` Latin letters; Chinese characters count twice."""
+    from rich.console import Console
+    from rich.text import Text
+
+    return [line.plain.rstrip() for line in Text(printable(text)).wrap(Console(width=width), width)]
+
+
+def clipped(text: str, width: int, most: int = 1) -> list[str]:
+    """Return at most `most` lines of a text as in `wrapped`; what is left out is marked by an ellipsis."""
+    lines = wrapped(text, width)
+    return lines if len(lines) <= most else [*lines[: most - 1], wrapped(lines[most - 1], width - 1)[0] + "…"]
+
+
+def token_notes(explanation: Explanation, token: int, width: int = 24) -> list[tuple[str, str]]:
+    """Return what stands below the map of a token: the predicted tags and, if any are known, the gold ones.
+
+    Lines of at most `width` letters with their colours.
+    """
+    found, gold = explanation.tags()[token], explanation.gold_tags()[token]
+    known = bool(explanation.example.spans)
+    colour = (RIGHT if set(found) == set(gold) else WRONG) if known and (found or gold) else INK
+    notes = [(line, colour) for line in wrapped(f"predicted {', '.join(found) or 'nothing'}", width)]
+    return notes + [(line, SOFT) for line in wrapped(f"gold {', '.join(gold) or 'nothing'}", width) if known]
+
+
+Scale = tuple[float, float, str]
+"""The smallest and the largest value that colours show, and the colour map."""
+
+
+def attention_scale(explanation: Explanation, tokens: Sequence[int] | None = None) -> Scale:
+    """Return the scale of colours, alike for all tokens that are shown; by default all are.
 
     Attention without a softmax may be negative: then colours run both ways from white at 0.
     """
     assert explanation.attention is not None
-    largest = float(np.abs(explanation.attention).max(initial=0.0)) or 1.0
+    shown = explanation.attention if tokens is None else explanation.attention[list(tokens)]
+    largest = float(np.abs(shown).max(initial=0.0)) or 1.0
     return (-largest, largest, "RdBu_r") if (explanation.attention < 0).any() else (0.0, largest, "Reds")
 
 
-def draw_attention(axes: Axes, explanation: Explanation, token: int) -> Any:
+def draw_attention(
+    axes: Axes,
+    explanation: Explanation,
+    token: int,
+    *,
+    photo: Image | None = None,
+    scale: Scale | None = None,
+    width: int = 24,
+) -> Any:
     """Draw what a token takes from each cell of the picture, over the picture in grey; return the coloured image.
 
-    ValueError where the explanation has no maps, or no picture.
+    Above stands the token, below its tags, both at most `width` letters wide. `photo` is the picture if it is open
+    already, `scale` that of the other tokens beside it. ValueError where the explanation has no maps, or no picture.
     """
     maps, picture = explanation.maps(), explanation.example.picture
     if maps is None or picture is None:
         raise ValueError("the explanation has no attention over cells of a picture")
-    photo = picture.open()
-    low, high, colours = attention_scale(explanation)
+    photo = photo or picture.open()
+    low, high, colours = scale or attention_scale(explanation)
     whole = (0.0, float(photo.width), float(photo.height), 0.0)
     # Black becomes a middle grey, so that colours over it can be told apart.
     axes.imshow(photo.convert("L"), cmap="gray", vmin=-200, vmax=255, extent=whole)
@@ -54,9 +117,27 @@ def draw_attention(axes: Axes, explanation: Explanation, token: int) -> Any:
         maps[token], cmap=colours, vmin=low, vmax=high, alpha=0.6, interpolation="nearest", extent=whole
     )
     axes.set_axis_off()
-    tags = explanation.tags()[token]
-    axes.set_title("  ".join([explanation.tokens()[token], *tags]), parse_math=False, fontsize=10)
+    title = clipped(explanation.tokens()[token], width * 3 // 4)[0]  # Its letters are larger.
+    axes.set_title(title, parse_math=False, fontsize=9, weight="bold", pad=3)
+    write_lines(axes, token_notes(explanation, token, width))
     return drawn
+
+
+def write_lines(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
+    """Write lines with their colours below axes, in the middle."""
+    for number, (line, colour) in enumerate(lines):
+        axes.annotate(
+            line,
+            (0.5, 0.0),
+            xycoords="axes fraction",
+            xytext=(0, -3 - LINE * number),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=7.5,
+            color=colour,
+            parse_math=False,
+        )
 
 
 def shown_attributes(explanation: Explanation) -> list[str]:
@@ -145,9 +226,6 @@ def write_overlays(explanation: Explanation, folder: Path) -> tuple[list[Path], 
 
     Names begin with the example's id. AvebenchError if the folder cannot be written.
     """
-    from matplotlib import font_manager, rc_context
-
-    installed = set(font_manager.get_font_names())
     name = slug(explanation.example.id)
     drawings: dict[str, Callable[[], Figure]] = {f"{name}-tags.png": partial(tags_figure, explanation)}
     if explanation.maps() is not None:
@@ -158,13 +236,10 @@ def write_overlays(explanation: Explanation, folder: Path) -> tuple[list[Path], 
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            rc_context({"font.family": [family for family in FONTS if family in installed]}),
-            warnings.catch_warnings(record=True) as complaints,
-        ):
+        with fonts() as whole:
             for file, draw in drawings.items():
-                draw().savefig(folder / file, dpi=DOTS)
+                draw().savefig(folder / file, dpi=DOTS, bbox_inches="tight", pad_inches=0.1)
                 written.append(folder / file)
     except OSError as error:
         raise AvebenchError(f"--png {folder} cannot be written ({error.strerror}). Name another folder.") from None
-    return written, not any("Glyph" in str(complaint.message) for complaint in complaints)
+    return written, whole()

@@ -10,7 +10,7 @@ from avebench.examples import Example, Prediction
 from avebench.figures import Figure
 from avebench.outcomes.datastatistics import published_statistics_table
 from avebench.outcomes.fractions import fraction_figure, fraction_table
-from avebench.outcomes.showcase import choose, showcase_lines, showcase_table
+from avebench.outcomes.showcase import Showcase, choose, showcase_lines, showcase_table
 from avebench.outcomes.sweep import Swepts, sweep, sweep_figure, sweep_table
 from avebench.plan import Plan
 from avebench.predictions import read_predictions
@@ -22,11 +22,15 @@ from avebench.worker import TEST
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Tables, the first of which is the experiment's own; figures by name; and lines for a terminal alone."""
+    """Tables, the first of which is the experiment's own; figures by name; and lines for a terminal alone.
+
+    `showcase` holds the examples whose attention is drawn, by `avebench.outcomes.drawn`.
+    """
 
     tables: Sequence[Table]
     figures: Mapping[str, Figure] = field(default_factory=dict)
     lines: Sequence[str] = ()
+    showcase: Showcase | None = None
 
 
 def outcome(plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str]) -> Outcome:
@@ -77,4 +81,6 @@ def _showcase(plan: Plan, store: Store, results: Mapping[str, Result], plain: Ta
     predictions: list[list[Prediction]] = [read_predictions(store.folder(p.cells[0].key) / TEST, gold) for p in rows]
     labels = (rows[0].row.label, rows[1].row.label)
     shown = choose(gold, predictions, labels, attention)
-    return Outcome([plain, showcase_table(plan, labels, shown)], lines=list(showcase_lines(labels, shown)))
+    showcase = Showcase(labels, (rows[0].cells[0], rows[1].cells[0]), shown)
+    tables = [plain, showcase_table(plan, labels, shown)]
+    return Outcome(tables, lines=list(showcase_lines(labels, shown)), showcase=showcase)

@@ -11,14 +11,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from avebench.comparison.verdict import printable
-from avebench.examples import Example, Prediction, Span
+from avebench.cells import Cell
+from avebench.examples import Example, Prediction, Span, printable
 from avebench.experiment import Attention
 from avebench.plan import Plan
 from avebench.render import Column, Section, Table, TableRow
+from avebench.tagging import tags_of
 
 Pair = tuple[str, str]
-"""Labels, or predictions, of the two rows."""
+"""Labels of the two rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,30 @@ class Shown:
     example: Example
     predictions: tuple[Prediction, Prediction]
     units: tuple[int, ...]
+
+    def marked(self, labels: Pair) -> list[tuple[str, tuple[Span, ...]]]:
+        """Return the values that are gold, and those that each row predicts, with the name of who says so."""
+        found = zip(labels, (one.spans or () for one in self.predictions), strict=True)
+        return [("gold", self.example.spans), *found]
+
+    def few_units(self, most: int) -> tuple[int, ...]:
+        """Return at most `most` of the units, in order: the first of every value, then the second of every value."""
+        spans = {*self.example.spans, *(span for one in self.predictions for span in one.spans or ())}
+        turns: dict[int, int] = {}
+        for span in spans:
+            ends = ((unit, *self.example.tokens[unit]) for unit in self.units)
+            for turn, unit in enumerate(unit for unit, start, end in ends if span.start < end and start < span.end):
+                turns[unit] = min(turn, turns.get(unit, turn))
+        return tuple(sorted(sorted(turns, key=lambda unit: (turns[unit], unit))[:most]))
+
+
+@dataclass(frozen=True, slots=True)
+class Showcase:
+    """The examples that two rows of a plan are shown on, group by group, and the cells that predicted them."""
+
+    labels: Pair
+    cells: tuple[Cell, Cell]
+    shown: Sequence[Shown]
 
 
 def groups(labels: Pair) -> tuple[str, str, str, str]:
@@ -81,21 +106,17 @@ def _overlap(one: Span, other: Span) -> bool:
 
 
 def _units(example: Example, predictions: Sequence[Prediction]) -> tuple[int, ...]:
-    spans = {*example.spans, *(span for one in predictions for span in one.spans or ())}
-    return tuple(
-        place
-        for place, (start, end) in enumerate(example.tokens)
-        if any(span.start < end and start < span.end for span in spans)
-    )
+    tags = [tags_of(spans, example.tokens) for spans in (example.spans, *(one.spans or () for one in predictions))]
+    return tuple(place for place in range(len(example.tokens)) if any(found[place] for found in tags))
 
 
 def showcase_table(plan: Plan, labels: Pair, shown: Sequence[Shown]) -> Table:
     """Return which examples are shown and what is marked in them, as offsets: no text of the data set."""
-    columns = [Column("gold", "gold"), *(Column(label, label) for label in labels)]
+    columns = [Column(name, name) for name in ("gold", *labels)]
     sections = []
     for group in groups(labels):
         rows = [
-            TableRow(one.example.id, [_places(one.example.spans), *(_places(p.spans or ()) for p in one.predictions)])
+            TableRow(one.example.id, [_places(spans) for _, spans in one.marked(labels)])
             for one in shown
             if one.group == group
         ]
@@ -128,11 +149,11 @@ def showcase_lines(labels: Pair, shown: Sequence[Shown]) -> Iterator[str]:
             group = one.group
             yield group
         yield f"  {one.example.id}: {printable(one.example.text)}"
-        marked = {"gold": one.example.spans} | {
-            label: prediction.spans or () for label, prediction in zip(labels, one.predictions, strict=True)
-        }
-        for name, spans in marked.items():
-            values = [
-                f"{span.attribute} = {one.example.text[span.start : span.end]}" for span in sorted(spans, key=_order)
-            ]
-            yield f"    {name}: {printable('; '.join(values)) or 'nothing'}"
+        for name, spans in one.marked(labels):
+            yield f"    {name}: {values_text(one.example.text, spans)}"
+
+
+def values_text(text: str, spans: Sequence[Span]) -> str:
+    """Return values as people read them, in the order of the text."""
+    values = [f"{span.attribute} = {text[span.start : span.end]}" for span in sorted(spans, key=_order)]
+    return printable("; ".join(values)) or "nothing"

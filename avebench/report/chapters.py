@@ -28,15 +28,20 @@ Style = Literal["plain", "bars", "matrix"]
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """A picture with the attention drawn over it, as PNG, and what it shows."""
+    """A drawing of attention, as JPEG, with its width in pixels as people see it; what it shows, in short and whole."""
 
-    png: bytes
+    jpeg: bytes
+    width: int
+    alt: str
     caption: str
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Tables, figures, samples of mistakes by row, or overlays under a heading; `name` is that of its files."""
+    """Tables, figures, samples of mistakes by row, or overlays by group under a heading; `name` is that of its files.
+
+    `said` are sentences that stand above.
+    """
 
     name: str
     heading: str
@@ -44,7 +49,8 @@ class Part:
     style: Style = "plain"
     figures: tuple[Figure, ...] = ()
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
-    overlays: tuple[Overlay, ...] = ()
+    overlays: Mapping[str, Sequence[Overlay]] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +92,10 @@ def result_parts(plan: Plan, results: Mapping[str, Result]) -> list[Part]:
     return parts
 
 
-def with_overlays(chapter: Chapter, overlays: Sequence[Overlay]) -> Chapter:
-    """Return the chapter with a part that shows pictures with attention, before its cost."""
-    if not overlays:
-        return chapter
-    part = Part("attention", "Attention over the picture", overlays=tuple(overlays))
-    place = next(place for place, other in enumerate(chapter.parts) if other.name == "cost")
-    return replace(chapter, parts=(*chapter.parts[:place], part, *chapter.parts[place:]))
+def with_overlays(chapter: Chapter, overlays: Mapping[str, Sequence[Overlay]], said: Sequence[str]) -> Chapter:
+    """Return the chapter with a part that shows pictures with attention, behind its table."""
+    part = Part("attention", "Attention over the picture", overlays=overlays, said=tuple(said))
+    return replace(chapter, parts=(chapter.parts[0], part, *chapter.parts[1:]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from avebench.report.overview import overview_table
 from avebench.report.stored import StoredCell
 from avebench.tables import PUBLISHED
 
-OPEN_PARTS = {"table", "reproduction"}
+OPEN_PARTS = {"table", "reproduction", "attention"}
 """Parts of a chapter that are open when the page is opened."""
 
 

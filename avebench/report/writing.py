@@ -14,6 +14,7 @@ from typing import Any
 from avebench.errors import AvebenchError
 from avebench.recording import RESULTS
 from avebench.render import Measured, latex_with_macros, render
+from avebench.report.attention import with_attention
 from avebench.report.chapters import Chapter, make_chapters
 from avebench.report.evidence import Examiner
 from avebench.report.stored import read_stored
@@ -32,6 +33,8 @@ def write_report(
     """
     stored = read_stored(names, out, recorded=recorded)
     chapters = make_chapters(stored.sheets, Examiner(data))
+    if format == "html":
+        chapters = with_attention(chapters, out)
     read = f"Results read from {out}/{f' and {RESULTS}/' if recorded else ''}."
     if not chapters:
         stored.gaps.append(_nothing(out, recorded))
