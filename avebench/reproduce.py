@@ -269,7 +269,7 @@ def _artifacts(plan: Plan, results: Mapping[str, Result], shown: Sequence[Table]
         # Each part but the learning curves has one table; that of the first is `table`, with what failed.
         for inner in part.tables if part.name != "table" else ():
             files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
-        files |= {f"figures/{figure.name}.svg": figure.svg for figure in part.figures}
+        files |= {f"figures/{figure.name}.svg": figure.svg() for figure in part.figures}
     return files
 
 
