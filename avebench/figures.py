@@ -1,29 +1,41 @@
-"""Line figures as data, and drawn as PNG. matplotlib is imported when a figure is drawn, and never its global state."""
+"""Figures as data, and drawn by matplotlib, which is imported when one is drawn, and never its global state."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-COLOURS = ("#0b6e99", "#d9730d", "#0f7b6c", "#ad1a72", "#64473a", "#6940a5", "#9b9a97")
-MARKERS = "osD^vP*"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#1f77b4", "#d95f02", "#2a9d55", "#c0392b", "#8e5bbf", "#8c6d46", "#d2559b", "#6f7780")
+"""One per line of a panel, again from the first with other dashes after the last."""
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+MARKERS = "osD^vP*X"
+INK, RULE = "#3b4048", "#c9ced6"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a panel: points (x, y) in order of x, with a spread (standard deviation) where there is one."""
+    """One line of a panel: points (x, y) in order of x, with a spread (standard deviation) where there is one.
+
+    `number` fixes its colour and marker where several figures show the same systems; by default its place does.
+    """
 
     label: str
     points: Sequence[tuple[float, float]]
     spread: Sequence[float | None] = ()
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
     """One pair of axes. `marks` are places on the x axis with a word each, such as a published choice.
 
-    A logarithmic x axis names the measured places themselves; `from_zero` lets the y axis start there.
+    `style` says what is drawn of the points: a line alone, a line with a marker at each, or the markers alone. A
+    logarithmic x axis of lines names the measured places themselves; `from_zero` lets the y axis start there.
     """
 
     title: str
@@ -34,6 +46,7 @@ class Panel:
     log_y: bool = False
     from_zero: bool = False
     marks: Sequence[tuple[float, str]] = ()
+    style: Literal["line", "marked", "points"] = "marked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,7 @@ def draw(figure: Figure) -> bytes:
     labels = [[line.label for line in panel.lines] for panel in figure.panels]
     shared = len(labels) > 1 and all(one == labels[0] for one in labels)
     for axes, panel in zip(grid, figure.panels, strict=False):
-        _draw_panel(axes, panel)
+        draw_panel(axes, panel)
         if len(panel.lines) > 1 and not shared:
             axes.legend(fontsize=8, frameon=False)
     if shared and len(labels[0]) > 1:
@@ -74,41 +87,61 @@ def draw(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _draw_panel(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]  # matplotlib's Axes is imported late.
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw a panel on empty axes, without a legend; its lines are the first of `axes.lines`, in order."""
     axes.set_title(panel.title, fontsize=11)
     axes.set_xlabel(panel.x)
     axes.set_ylabel(panel.y)
-    axes.grid(True, which="major", color="#e3e3e3", linewidth=0.7)
+    axes.grid(True, which="major", color=RULE, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     if panel.log_x:
         axes.set_xscale("log")
     if panel.log_y:
         axes.set_yscale("log")
     for place, line in enumerate(panel.lines):
-        xs, ys = zip(*line.points, strict=True) if line.points else ((), ())
-        colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        axes.plot(xs, ys, label=line.label, color=colour, marker=marker, markersize=4, linewidth=1.6)
-        if any(line.spread):
-            low, high = zip(*((y - (s or 0), y + (s or 0)) for y, s in zip(ys, line.spread, strict=True)), strict=True)
-            axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
+        _draw_line(axes, line, place if line.number is None else line.number, panel.style)
     for x, word in panel.marks:
-        axes.axvline(x, color="#999999", linestyle="--", linewidth=1)
+        axes.axvline(x, color=INK, linestyle="--", linewidth=1)
         axes.annotate(word, (x, 1), xycoords=("data", "axes fraction"), xytext=(3, -10), textcoords="offset points",
-                      fontsize=8, color="#666666")  # fmt: skip
+                      fontsize=8, color=INK)  # fmt: skip
     if panel.from_zero:
         axes.set_ylim(bottom=0)
+    if panel.style == "points":
+        axes.margins(0.12)
     _plain_ticks(axes, panel)
 
 
-def _plain_ticks(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]  # As above.
-    """Write plain numbers on logarithmic axes, not powers of ten; on the x axis those that were measured."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _draw_line(axes: Axes, line: Line, number: int, style: str) -> None:
+    """Draw one line with its spread as a band; a single point has a marker whatever the style."""
+    xs, ys = zip(*line.points, strict=True) if line.points else ((), ())
+    colour = COLOURS[number % len(COLOURS)]
+    axes.plot(
+        xs,
+        ys,
+        label=line.label,
+        color=colour,
+        linewidth=1.6,
+        linestyle="" if style == "points" else DASHES[number // len(COLOURS) % len(DASHES)],
+        marker="" if style == "line" and len(xs) > 1 else MARKERS[number % len(MARKERS)],
+        markersize=6 if style == "points" else 4,
+    )
+    if any(line.spread):
+        low, high = zip(*((y - (s or 0), y + (s or 0)) for y, s in zip(ys, line.spread, strict=True)), strict=True)
+        axes.fill_between(xs, low, high, color=colour, alpha=0.15, linewidth=0)
 
-    if panel.log_x:
-        places = sorted({x for line in panel.lines for x, _ in line.points})
+
+def _plain_ticks(axes: Axes, panel: Panel) -> None:
+    """Write plain numbers on logarithmic axes, not powers of ten, and whole numbers where all places are whole."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    places = sorted({x for line in panel.lines for x, _ in line.points})
+    if panel.log_x and panel.style != "points":
         axes.set_xticks(places, [f"{place:,g}" for place in places])
         axes.minorticks_off()
-    if panel.log_y:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif not panel.log_x and all(isinstance(place, int) for place in places):
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    for axis, wanted in ((axes.xaxis, panel.log_x and panel.style == "points"), (axes.yaxis, panel.log_y)):
+        if wanted:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())

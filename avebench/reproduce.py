@@ -305,7 +305,7 @@ def _artifacts(
         # Each part but the learning curves has one table; that of the first is `table`, with what failed.
         for inner in part.tables if part.name != "table" else ():
             files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
-        files |= {f"figures/{figure.name}.svg": figure.svg for figure in part.figures}
+        files |= {f"figures/{figure.name}.svg": figure.svg() for figure in part.figures}
     return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
 
 

@@ -54,13 +54,13 @@ def sweep(gold: Sequence[Example], predictions: Sequence[Prediction], thresholds
     """Return the counts at each threshold; AvebenchError if a prediction has no candidates."""
     found = [Swept({}) for _ in thresholds]
     for example, prediction in zip(gold, predictions, strict=True):
+        scores = [score for _, score, _ in prediction.candidates or ()]
         counted: dict[int, Mapping[Family, Counts]] = {}
         for one, threshold in zip(found, thresholds, strict=True):
-            shown = cut(example, prediction, threshold)
             # A higher threshold keeps a part of the same attributes: their number says which.
-            number = len(shown.attributes)
+            number = sum(score > threshold for score in scores)
             if number not in counted:
-                counted[number] = example_counts(example, shown)
+                counted[number] = example_counts(example, cut(example, prediction, threshold))
             for family, counts in counted[number].items():
                 one.counts[family] = one.counts.get(family, Counts()) + counts
             one.selected += number

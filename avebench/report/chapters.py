@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from avebench.comparison.contrasts import Comparison
 from avebench.errors import AvebenchError
@@ -15,8 +15,8 @@ from avebench.render import Table
 from avebench.report.costs import cost_table
 from avebench.report.differences import compare_rows, matrix_table, pairs_table
 from avebench.report.evidence import Evidence, Examiner
-from avebench.report.figures import Figure, cost_against_quality, learning_curves, precision_recall
-from avebench.report.mistakes import Sample, confusion_table, kinds_table, known_mistakes, samples_of
+from avebench.report.figures import Drawing, cost_against_quality, learning_curves, precision_recall
+from avebench.report.mistakes import Sample, confusion_table, kinds_table, samples_of, with_mistakes
 from avebench.report.reproduction import reproduction_table
 from avebench.report.stored import Sheet, settings_text
 from avebench.report.thresholds import threshold_tables
@@ -47,7 +47,7 @@ class Part:
     heading: str
     tables: tuple[Table, ...] = ()
     style: Style = "plain"
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Drawing, ...] = ()
     samples: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     overlays: Mapping[str, Sequence[Overlay]] = field(default_factory=dict)
     said: tuple[str, ...] = ()
@@ -107,19 +107,29 @@ def _chapter(sheet: Sheet, examiner: Examiner, name: str, title: str) -> Chapter
     plan, results = sheet.plan, sheet.results
     cells = {row.row.label: [sheet.cells[cell.key] for cell in row.cells] for row in plan.rows if row.cells}
     evidence = {label: [examiner.evidence(cell) for cell in own] for label, own in cells.items()}
-    counts = {label: [one.counts for one in found if one.counts is not None] for label, found in evidence.items()}
-    counts = {label: known for label, known in counts.items() if len(known) == len(evidence[label])}
-    comparison, reasons = compare_rows(sheet, counts)
+    comparison, reasons = compare_rows(sheet, _known(evidence, "counts"))
     parts = result_parts(plan, results)
     table, *rest = parts
     intervals = {label: examiner.intervals(own, plan.experiment.metrics) for label, own in cells.items()}
-    chapter = [table, Part("reproduction", "Published and measured", (reproduction_table(sheet, intervals),))]
+    chapter = [table, Part("reproduction", _reproduction_heading(plan), (reproduction_table(sheet, intervals),))]
     if comparison is not None:
         tables = (matrix_table(comparison), pairs_table(comparison))
         chapter.append(Part("differences", "Rows against each other", tables, "matrix"))
     chapter += [*rest[:-1], *_mistake_parts(sheet, evidence), *_threshold_parts(sheet, evidence), rest[-1]]
     gaps = [*_gaps(sheet, evidence), *reasons]
     return Chapter(name, sheet, title, tuple(chapter), comparison, tuple(dict.fromkeys(gaps)))
+
+
+def _known(
+    evidence: Mapping[str, Sequence[Evidence]], name: Literal["counts", "mistakes", "sweep"]
+) -> dict[str, list[Any]]:
+    """Return what the predictions of each repetition show, by label, of the rows for which all of it is known."""
+    found = {label: [getattr(one, name) for one in own] for label, own in evidence.items()}
+    return {label: values for label, values in found.items() if all(value is not None for value in values)}
+
+
+def _reproduction_heading(plan: Plan) -> str:
+    return "Published and measured" if any(row.row.published for row in plan.rows) else "Intervals"
 
 
 def _title(sheet: Sheet) -> str:
@@ -148,8 +158,7 @@ def _gaps(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[str]
 
 def _mistake_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
     """Return the mistakes by kind with examples, and which attributes are taken for which, where they are known."""
-    mistakes = {label: [one.mistakes for one in found if one.mistakes is not None] for label, found in evidence.items()}
-    rows = known_mistakes(sheet.plan, sheet.results, mistakes)
+    rows = with_mistakes(sheet.plan, sheet.results, _known(evidence, "mistakes"))
     if not rows:
         return []
     title = sheet.plan.experiment.title
@@ -160,8 +169,7 @@ def _mistake_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> 
 
 def _threshold_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
     """Return precision against recall, and F1, over the threshold; nothing if no row stores candidates."""
-    sweeps = {label: [one.sweep for one in found if one.sweep is not None] for label, found in evidence.items()}
-    sweeps = {label: known for label, known in sweeps.items() if known and len(known) == len(evidence[label])}
+    sweeps = _known(evidence, "sweep")
     if not sweeps:
         return []
     tables = threshold_tables(sheet.plan, sheet.results, sweeps)
@@ -178,6 +186,6 @@ def make_chapters(sheets: Sequence[Sheet], examiner: Examiner) -> list[Chapter]:
         words = f"{sheet.plan.name} {sheet.plan.data.name} {fraction}".lower()
         name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "table"
         name = next(free for n in itertools.count(1) if (free := name if n == 1 else f"{name}-{n}") not in chapters)
-        data = f", data {sheet.plan.data.fingerprint[:8]}" if titles.count(title) > 1 else ""
+        data = f", data {sheet.plan.data.fingerprint[:8]}, {name}" if titles.count(title) > 1 else ""
         chapters[name] = _chapter(sheet, examiner, name, title + data)
     return list(chapters.values())

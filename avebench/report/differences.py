@@ -76,7 +76,9 @@ def matrix_table(comparison: Comparison) -> Table:
             sign, pair = (1, (i, j)) if i < j else (-1, (j, i))
             adjusted = line.adjusted[pair]
             star = STAR if adjusted < ALPHA else ""
-            cells.append(f"{sign * line.difference(pair):+.2f}{star} ({_p_value(adjusted)})")
+            # Adding 0 makes of -0.0, which a tiny difference is rounded to, a plain zero.
+            points = round(sign * line.difference(pair), 2) + 0.0
+            cells.append(f"{points:+.2f}{star} ({_p_value(adjusted)})")
         rows.append(TableRow(label, cells))
     metric = HEADINGS.get(comparison.metric, comparison.metric)
     notes = [

@@ -15,10 +15,11 @@ from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts, count_example, read_counts
 from avebench.examples import Example
+from avebench.outcomes.sweep import Swept
 from avebench.predictions import read_predictions
 from avebench.report.mistakes import Mistakes, count_mistakes
 from avebench.report.stored import StoredCell
-from avebench.report.thresholds import Sweep, sweep
+from avebench.report.thresholds import sweep_cell
 from avebench.results import Result
 
 Interval = tuple[float, float]
@@ -31,7 +32,7 @@ class Evidence:
 
     counts: Sequence[ExampleCounts] | None = None
     mistakes: Mistakes | None = None
-    sweep: Sweep | None = None
+    sweep: Sequence[Swept] | None = None
     gaps: tuple[str, ...] = ()
 
 
@@ -94,7 +95,7 @@ class Examiner:
         try:
             predictions = read_predictions(cell.predictions, gold)
             counts = [count_example(one, other, ()) for one, other in zip(gold, predictions, strict=True)]
-            return Evidence(_checked(counts, cell), count_mistakes(gold, predictions), sweep(gold, predictions))
+            return Evidence(_checked(counts, cell), count_mistakes(gold, predictions), sweep_cell(gold, predictions))
         except AvebenchError as error:
             return Evidence(gaps=(str(error),))
 

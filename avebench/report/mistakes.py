@@ -120,19 +120,25 @@ Measured = list[tuple[PlannedRow, list[Result], list[Mistakes]]]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One mistake in an example, its text cut into pieces: (piece, attributes that are gold there, as predicted)."""
+    """One mistake in an example, its text cut into pieces: (piece, attributes that are gold there, as predicted).
+
+    `gold` and `predicted` are the words of the mistake itself, empty where it has none.
+    """
 
     example: str
     mistake: Mistake
+    gold: str
+    predicted: str
     pieces: tuple[tuple[str, str, str], ...]
 
 
-def known_mistakes(plan: Plan, results: Mapping[str, Result], mistakes: Mapping[str, Sequence[Mistakes]]) -> Measured:
-    """Return the measured rows whose `mistakes`, given by label, are known of every repetition."""
-    rows = [
-        (planned, found, list(mistakes.get(planned.row.label, ()))) for planned, found in measured_rows(plan, results)
+def with_mistakes(plan: Plan, results: Mapping[str, Result], mistakes: Mapping[str, Sequence[Mistakes]]) -> Measured:
+    """Return the measured rows whose `mistakes` of every repetition are given, by label."""
+    return [
+        (planned, found, list(mistakes[planned.row.label]))
+        for planned, found in measured_rows(plan, results)
+        if planned.row.label in mistakes
     ]
-    return [row for row in rows if len(row[1]) == len(row[2])]
 
 
 def kinds_table(title: str, rows: Measured) -> Table:
@@ -180,12 +186,22 @@ def samples_of(rows: Measured) -> dict[str, list[Sample]]:
     """Return examples of the mistakes of each row in its first repetition, by label, kind by kind."""
     return {
         planned.row.label: [
-            Sample(example.id, mistake, _pieces(example.text, example.spans, prediction.spans or ()))
+            Sample(
+                example.id,
+                mistake,
+                _words(example, mistake.gold),
+                _words(example, mistake.predicted),
+                _pieces(example.text, example.spans, prediction.spans or ()),
+            )
             for kind in KINDS
             for example, prediction, mistake in mistakes[0].shown.get(kind, [])
         ]
         for planned, _, mistakes in rows
     }
+
+
+def _words(example: Example, span: Span | None) -> str:
+    return example.text[span.start : span.end] if span else ""
 
 
 def _pieces(text: str, gold: Sequence[Span], predicted: Sequence[Span]) -> tuple[tuple[str, str, str], ...]:

@@ -1,14 +1,17 @@
-"""The overview: a line per chapter."""
+"""The overview: a line per chapter; and what stands at the head of each."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
 from avebench.comparison.contrasts import headline
-from avebench.render import Column, Section, Table, TableRow
+from avebench.experiment import published_rows
+from avebench.render import TOLD, Column, Section, Table, TableRow
 from avebench.report.chapters import Chapter
-from avebench.report.reproduction import VERDICTS
+from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
+from avebench.report.stored import Sheet
 from avebench.tables import HEADINGS, measured_rows, metric_value, summary_of
 
 
@@ -17,34 +20,16 @@ def overview_table(chapters: Sequence[Chapter]) -> Table:
     rows = []
     for chapter in chapters:
         sheet = chapter.sheet
-        metric = headline(sheet.plan.experiment.metrics)
         shown = measured_rows(sheet.plan, sheet.results)
-        means = {
-            planned.row.label: summary.mean
-            for planned, found in shown
-            if planned.row.control is None and (summary := summary_of(found, (metric_value(r, metric) for r in found)))
-        }
-        best = max(means, key=lambda label: means[label], default=None)
-        verdicts = Counter(
-            str(row.cells[0]).partition(":")[0]
-            for name, table in chapter.tables
-            if name == "reproduction"
-            for row in table.rows()
-            if row.cells[0] is not None
-        )
         repetitions = sorted({len(found) for _, found in shown})
-        rows.append(
-            TableRow(
-                chapter.title,
-                [
-                    sheet.plan.experiment.title,
-                    f"{len(shown)} of {len(sheet.plan.rows)}",
-                    " / ".join(map(str, repetitions)),
-                    f"{best} ({HEADINGS.get(metric, metric)} {means[best]:.2f})" if best else None,
-                    ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name]) or None,
-                ],
-            )
-        )
+        cells = [
+            sheet.plan.experiment.title,
+            f"{len(shown)} of {len(sheet.plan.rows)}",
+            " / ".join(map(str, repetitions)),
+            _highest(sheet),
+            _verdicts(chapter),
+        ]
+        rows.append(TableRow(chapter.title, cells))
     columns = [
         Column("title", "Title"),
         Column("rows", "Rows measured"),
@@ -52,4 +37,64 @@ def overview_table(chapters: Sequence[Chapter]) -> Table:
         Column("best", "Highest"),
         Column("verdicts", "Figures against published"),
     ]
-    return Table("Overview", columns, [Section(rows)], label_heading="Table")
+    notes = ["Highest: the row of the highest mean, without controls and rows that are told attributes; not a test."]
+    return Table("Overview", columns, [Section(rows)], notes=notes, label_heading="Table")
+
+
+def _highest(sheet: Sheet) -> str | None:
+    """Return the row of the highest mean of the table's first F1 or accuracy, of those that compete."""
+    metric = headline(sheet.plan.experiment.metrics)
+    means = {
+        planned.row.label: summary.mean
+        for planned, found in measured_rows(sheet.plan, sheet.results)
+        if planned.row.control is None
+        and planned.row.protocol not in TOLD
+        and (summary := summary_of(found, (metric_value(result, metric) for result in found)))
+    }
+    best = max(means, key=lambda label: means[label], default=None)
+    return f"{best} ({HEADINGS.get(metric, metric)} {means[best]:.2f})" if best else None
+
+
+def _verdicts(chapter: Chapter) -> str | None:
+    """Return how often each verdict was given, and why nothing is comparable."""
+    said: Counter[str] = Counter()
+    for name, table in chapter.tables:
+        if name == "reproduction":
+            said += verdicts_in(table)
+    text = ", ".join(f"{number} {name}" for name, number in said.items())
+    why = ", ".join(sheet_differences(chapter.sheet)) if NOT_COMPARABLE in said else ""
+    return (f"{text}: {why}" if why else text) or None
+
+
+def facts(sheet: Sheet) -> list[tuple[str, str]]:
+    """Return what was run, on which data and when, and what stands beside it, as (name, text)."""
+    plan, results = sheet.plan, list(sheet.results.values())
+    shown = measured_rows(plan, sheet.results)
+    some = results[0]
+    repetitions = " / ".join(str(number) for number in sorted({len(found) for _, found in shown}))
+    encoders = sorted({weight.name for result in results for weight in result.weights.values()})
+    revisions = sorted({f"{r.revision[:7] or 'unknown'}{' (changed)' if r.dirty else ''}" for r in results})
+    published = {published_rows()[row.row.published].place for row in plan.rows if row.row.published}
+    differences = ", ".join(sheet_differences(sheet))
+    judged = f"not comparable with what was measured: {differences}" if differences else "judged figure by figure below"
+    return [
+        ("Table", plan.experiment.source.place() if plan.experiment.source else plan.name),
+        (
+            "Data",
+            f"{plan.data.name} {plan.data.fingerprint[:12]}; {some.scores.examples:,} examples of {some.split}, "
+            f"{some.train_examples:,} of training",
+        ),
+        ("Measured", f"{len(shown)} of {len(plan.rows)} rows, {repetitions} repetitions"),
+        ("Published", f"{', '.join(sorted(published))}; {judged}." if published else "nothing"),
+        (
+            "Settings",
+            f"profile {sheet.profile}" + (f"; pretrained encoders: {', '.join(encoders)}" if encoders else ""),
+        ),
+        ("Finished", " to ".join(dict.fromkeys(day(end(r.finished for r in results)) for end in (min, max)))),
+        ("Revisions", ", ".join(revisions)),
+    ]
+
+
+def day(moment: float) -> str:
+    """Return a Unix time as people read it."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -17,7 +16,8 @@ from typing import Any
 from avebench.experiment import published_rows, published_sources
 from avebench.render import MEASURED, Cell, Column, Measured, Table, cell_text, row_label, table_notes
 from avebench.report.chapters import Chapter, Style
-from avebench.report.overview import overview_table
+from avebench.report.overview import day, facts, overview_table
+from avebench.report.reproduction import VERDICTS
 from avebench.report.stored import StoredCell
 from avebench.tables import PUBLISHED
 
@@ -78,7 +78,9 @@ class _Provenance:
         )
         for name in ("config", "versions", "hardware", "weights", "dataset_options"):
             kept[name] = self._share(kept[name])
-        kept |= {"finished": _day(result.finished), "file": str(cell.file), "predictions": str(cell.predictions)}
+        # A script's numbers are not exact from 2^53 on.
+        kept |= {"seed": str(result.seed), "finished": day(result.finished)}
+        kept |= {"file": str(cell.file), "predictions": str(cell.predictions)}
         self.cells.append(kept)
 
     def _share(self, content: Any) -> int:
@@ -98,10 +100,6 @@ class _Provenance:
         self.published[key] = {"place": row.place, "reference": reference, "caveats": row.caveats}
 
 
-def _day(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))
-
-
 def page(chapters: Sequence[Chapter], gaps: Sequence[str], read: str) -> str:
     """Return the whole page; `gaps` say what could not be shown at all, `read` where results were looked for."""
     from jinja2 import Environment, PackageLoader
@@ -119,7 +117,7 @@ def page(chapters: Sequence[Chapter], gaps: Sequence[str], read: str) -> str:
     environment = Environment(
         loader=PackageLoader("avebench.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["svg"] = Markup
+    environment.filters["svg"] = lambda drawing: Markup(drawing.svg())
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode()
     return environment.get_template("report.html").render(
         chapters=chapters,
@@ -128,6 +126,8 @@ def page(chapters: Sequence[Chapter], gaps: Sequence[str], read: str) -> str:
         overview=_shown(overview_table(chapters), None, "plain", provenance) if chapters else None,
         shown=lambda table, chapter, style: _shown(table, chapter, style, provenance),
         links={chapter.title: chapter.name for chapter in chapters},
+        facts=facts,
+        verdicts=VERDICTS,
         open_parts=OPEN_PARTS,
         data={"cells": provenance.cells, "shared": provenance.shared, "published": provenance.published},
         script=Markup(script),

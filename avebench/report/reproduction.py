@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from avebench.cells import Overrides, flattened, resolve
@@ -22,17 +23,21 @@ DEVIATIONS = 2.0
 SAMPLE = 0.99
 """Share of the published test examples below which a data set is only a part of the published one."""
 REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED = "reproduced", "within noise", "not reproduced"
+VERDICT = "verdict"
 NOT_COMPARABLE, NO_INTERVAL, NOT_RUN = "not comparable", "no interval", "not run"
-VERDICTS = (REPRODUCED, WITHIN_NOISE, NOT_REPRODUCED, NOT_COMPARABLE, NO_INTERVAL)
+VERDICTS = {
+    REPRODUCED: f"the whole {LEVEL:g} % interval lies within {MARGIN:g} point of the published figure.",
+    WITHIN_NOISE: "not so, but the published figure lies in the interval, or at most "
+    f"{DEVIATIONS:g} standard deviations of the repetitions from the mean.",
+    NOT_REPRODUCED: "neither; with the difference in points.",
+    NOT_COMPARABLE: "measured on other data or under other settings than what was published, so there is no verdict.",
+    NO_INTERVAL: "comparable, but predictions and counts are missing, so there is no verdict.",
+}
+"""Every verdict and what it means."""
 
 
 def verdict(published: float, measured: Measured, interval: Interval) -> str:
-    """Return whether a measured figure, whose interval is given, reproduces the published one.
-
-    `reproduced`: the whole interval lies within `MARGIN` points of the published figure. `within noise`: not so, but
-    the published figure lies in the interval, or at most `DEVIATIONS` standard deviations of the repetitions from the
-    mean. `not reproduced`: neither; with the difference in points.
-    """
+    """Return whether a measured figure, whose interval is given, reproduces the published one; `VERDICTS` says when."""
     low, high = interval
     difference = measured.mean - published
     if published - MARGIN <= low and high <= published + MARGIN:
@@ -103,7 +108,8 @@ def _changed_options(sheet: Sheet, planned: PlannedRow) -> list[str]:
 def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interval]]) -> Table:
     """Return every metric of every row: published, measured, interval, difference and verdict, a section per metric.
 
-    `intervals` holds those that are known by label and metric. What is not comparable has no difference.
+    `intervals` holds those that are known by label and metric. What is not comparable has no difference; of a table of
+    which nothing is published only what was measured is shown.
     """
     plan = sheet.plan
     published = {row.row.label: published_rows()[row.row.published] for row in plan.rows if row.row.published}
@@ -122,25 +128,31 @@ def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interv
             said = _said(sheet, planned, published.get(label), printed, measured, interval)
             low, high = interval or (None, None)
             apart = measured.mean - printed if measured and printed is not None and _is_judged(said) else None
-            cells: list[Cell] = [said, printed, measured, low, high, apart]
+            cells: list[Cell] = [measured, low, high]
+            if published:
+                cells = [said, printed, *cells, apart]
             lines.append(TableRow(label, cells, planned.row.marks, planned.row.protocol))
         if lines:
             sections.append(Section(lines, HEADINGS.get(metric, metric)))
+    columns = [Column("figure", "%", MEASURED), *(Column(end, end, f"{LEVEL:g} % interval") for end in ("low", "high"))]
+    if published:
+        columns = [Column(VERDICT, "Verdict"), Column("figure", "%", PUBLISHED), *columns]
+        columns.append(Column("points", "points", "difference"))
     return Table(
-        f"{plan.experiment.title}: published and measured",
-        [
-            Column("verdict", "Verdict"),
-            Column("figure", "%", PUBLISHED),
-            Column("figure", "%", MEASURED),
-            Column("low", "low", f"{LEVEL:g} % interval"),
-            Column("high", "high", f"{LEVEL:g} % interval"),
-            Column("points", "points", "difference"),
-        ],
+        f"{plan.experiment.title}: {'published and measured' if published else 'measured, with intervals'}",
+        columns,
         sections,
         notes=_notes(sheet, published),
         banner=plan.banner,
         marks=published_marks(),
     )
+
+
+def verdicts_in(table: Table) -> Counter[str]:
+    """Return how often each of `VERDICTS` stands in a table of this kind, in their order."""
+    place = next((place for place, column in enumerate(table.columns) if column.name == VERDICT), None)
+    said = Counter(str(row.cells[place]).partition(":")[0] for row in table.rows() if place is not None)
+    return Counter({name: said[name] for name in VERDICTS if said[name]})
 
 
 def _is_judged(said: str | None) -> bool:
@@ -173,12 +185,7 @@ def _notes(sheet: Sheet, published: Mapping[str, Published]) -> list[str]:
         "says nothing of another training, which the standard deviation does."
     ]
     if published:
-        notes.append(
-            f"{REPRODUCED}: the whole interval lies within {MARGIN:g} point of the published figure. {WITHIN_NOISE}: "
-            f"not so, but the published figure lies in the interval, or at most {DEVIATIONS:g} standard deviations of "
-            f"the repetitions from the mean. {NOT_REPRODUCED}: neither. {NO_INTERVAL}: predictions and counts are "
-            "missing."
-        )
+        notes += [f"{name}: {meaning}" for name, meaning in VERDICTS.items()]
         differences = sheet_differences(sheet)
         if differences:
             notes.append(f"{NOT_COMPARABLE}, all rows: {', '.join(differences)}.")

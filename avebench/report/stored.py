@@ -88,7 +88,8 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
     found = [*finished, *(_recorded(stored.gaps) if recorded else ())]
     experiments = _experiments(names, found)
     own = {(one.experiment, one.cell.result.key) for one in found}
-    found += _shared(finished, experiments)
+    # The options of rows are known from files alone.
+    found += _shared(finished, {name: one for name, one in experiments.items() if not isinstance(one, _Rebuilt)})
     pool: dict[tuple[str, str, str, float, str], dict[str, dict[str, StoredCell]]] = {}
     for one in found:
         if one.experiment not in experiments:
@@ -188,6 +189,10 @@ def _row_label(one: _Found, experiment: Experiment) -> str | None:
     return next((row.label for row in experiment.rows if one.label in (row.label, slug(row.label))), None)
 
 
+class _Rebuilt(Experiment):
+    """A table whose file is not at hand; the options of its rows are not known."""
+
+
 def _rebuilt(name: str, found: Sequence[_Found]) -> Experiment:
     """Return a table whose file is not at hand as its results show it."""
     results = {one.cell.result.row: one.cell.result for one in found if one.experiment == name}
@@ -197,7 +202,7 @@ def _rebuilt(name: str, found: Sequence[_Found]) -> Experiment:
         Row(label=label, model=result.model, preset=result.preset, protocol=result.protocol, control=result.control)  # type: ignore[arg-type]  # A result was a row.
         for label, result in results.items()
     ]
-    return Experiment(
+    return _Rebuilt(
         title=name,
         dataset=some.dataset,
         metrics=tuple(metrics or [metric for metric in METRICS if metric in some.scores.metrics]),

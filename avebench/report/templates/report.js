@@ -4,18 +4,18 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const dialog = document.getElementById("provenance");
 const content = document.getElementById("provenance-content");
 
-// Sorting: the rows of each section among themselves, empty cells last.
+// Sorting: the rows of each section among themselves. Figures come before texts ("not run"), empty cells last.
 
 function sortKey(row, column) {
   const cell = row.cells[column];
   const text = cell.dataset.sort ?? cell.textContent.trim();
-  const number = parseFloat(text);
-  return { text, number, empty: text === "" };
+  const number = cell.tagName === "TD" && !cell.classList.contains("text") ? parseFloat(text) : NaN;
+  return { text, number, rank: text === "" ? 2 : isNaN(number) ? 1 : 0 };
 }
 
 function compare(a, b, sign) {
-  if (a.empty || b.empty) return a.empty - b.empty;
-  if (!isNaN(a.number) && !isNaN(b.number)) return sign * (a.number - b.number);
+  if (a.rank !== b.rank) return a.rank - b.rank;
+  if (a.rank === 0) return sign * (a.number - b.number);
   return sign * a.text.localeCompare(b.text, undefined, { numeric: true });
 }
 
