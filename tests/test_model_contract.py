@@ -136,13 +136,14 @@ def build(request: pytest.FixtureRequest) -> Any:
 
 
 def train(model: Model, steps: int) -> None:
-    """Fit the eight examples with Adam, in two batches, where there is anything to fit."""
+    """Fit the eight examples with Adam in two batches, if there is anything to fit; the rate falls in the last third."""
     if not isinstance(model, NeuralModel):
         return
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(
         [{"params": group, "lr": 5e-3} for group in model.parameter_groups().values()], betas=(0.9, 0.99)
     )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 3 * (1 - step / steps)))
     encoded = [model.encode(example) for example in EXAMPLES]
     model.train()
     for step in range(steps):
@@ -151,6 +152,7 @@ def train(model: Model, steps: int) -> None:
         sum(model(batch).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
+        schedule.step()
 
 
 def gold(examples: list[Example]) -> list[set[Span]]:
@@ -162,11 +164,13 @@ def spans(predictions: list[Prediction]) -> list[set[Span]]:
 
 
 def test_overfits_eight_examples(build: Any) -> None:
-    for seed in (0, 1):  # Rounding decides whether one start gets there within the steps; of two, one must.
+    # Rounding decides whether a start gets there within the steps: of three, each with more of them, one must.
+    for seed, steps in enumerate((400, 700, 1000)):
         model = build(seed)
-        train(model, 300)
+        train(model, steps)
         predictions = model.predict(EXAMPLES)
-        if spans(predictions) == gold(EXAMPLES):
+        found = [set(prediction.attributes) for prediction in predictions]
+        if spans(predictions) == gold(EXAMPLES) and found == [set(example.pairs) for example in EXAMPLES]:
             break
     assert spans(predictions) == gold(EXAMPLES)
     for example, prediction in zip(EXAMPLES, predictions, strict=True):
