@@ -136,7 +136,7 @@ def build(request: pytest.FixtureRequest) -> Any:
 
 
 def train(model: Model, steps: int) -> None:
-    """Fit the eight examples with Adam in two batches, if there is anything to fit; the rate falls in the last third."""
+    """Fit the eight examples with Adam in two batches if there is anything to fit; the rate falls in the last third."""
     if not isinstance(model, NeuralModel):
         return
     torch.manual_seed(1)
