@@ -155,7 +155,9 @@ def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme, released: bool)
     selected = 0
     for tokens, gold_tags, predicted_tags in zip(tagged.tokens, tagged.gold, tagged.predicted, strict=True):
         gold_pairs = pairs_from_tags(gold_tags, tokens, scheme, released=released)
-        predicted_pairs = pairs_from_tags(predicted_tags, tokens, scheme, released=released)
+        predicted_pairs = gold_pairs
+        if predicted_tags != gold_tags:
+            predicted_pairs = pairs_from_tags(predicted_tags, tokens, scheme, released=released)
         totals["mae"] += accuracy_counts(gold_pairs, predicted_pairs)
         totals["mae_by_attribute"] += accuracy_counts(gold_pairs, predicted_pairs, by_attribute=True)
         wanted, found = _read_off(gold_tags), _read_off(predicted_tags)
