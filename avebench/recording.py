@@ -30,10 +30,14 @@ def slug(label: str) -> str:
     return re.sub(r"[^\w.+-]+", "-", label).strip("-.") or "row"
 
 
-def place(plan: Plan) -> Path:
+def recorded_folder(experiment: str, dataset: str, train_fraction: float) -> Path:
     """Return `results/<experiment>/<dataset>`, with the train fraction behind the data set where it is below 1."""
-    fraction = "" if plan.train_fraction == 1 else f"-{plan.train_fraction:g}"
-    return RESULTS / plan.name / f"{plan.data.name}{fraction}"
+    return RESULTS / experiment / (dataset if train_fraction == 1 else f"{dataset}-{train_fraction:g}")
+
+
+def place(plan: Plan) -> Path:
+    """Return the folder under `results/` of a plan."""
+    return recorded_folder(plan.name, plan.data.name, plan.train_fraction)
 
 
 def record_results(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:

@@ -337,7 +337,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
     return RunRecord(
         experiment=plan.name,
-        dataset=plan.data.name if plan.train_fraction == 1 else f"{plan.data.name}-{plan.train_fraction:g}",
+        dataset=place(plan).name,
         fingerprint=result.fingerprint,
         row=cell.row,
         group=sha256(group),

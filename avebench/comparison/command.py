@@ -18,7 +18,6 @@ from avebench.comparison.finished import (
     Finished,
     finish_rows,
     recorded_files,
-    recorded_folder,
     recorded_rows,
 )
 from avebench.comparison.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
@@ -28,6 +27,7 @@ from avebench.experiment import Experiment, Row, experiment_names, experiment_pa
 from avebench.metrics import METRICS
 from avebench.plan import Request, make_plan
 from avebench.predictions import read_predictions
+from avebench.recording import recorded_folder
 from avebench.registry import plugins
 from avebench.render import Table, print_table
 from avebench.results import Store

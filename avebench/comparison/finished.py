@@ -19,7 +19,7 @@ from avebench.experiment import Row
 from avebench.metrics import SCORER_VERSION
 from avebench.plan import Plan
 from avebench.predictions import read_predictions
-from avebench.recording import RESULTS, slug
+from avebench.recording import recorded_folder, slug
 from avebench.reproduce import run_missing, stored_results
 from avebench.results import Result, Store, load_result
 from avebench.subsets import product_of
@@ -47,11 +47,6 @@ class Finished:
     dataset: str
     banner: str
     notes: tuple[str, ...]
-
-
-def recorded_folder(experiment: str, dataset: str, train_fraction: float) -> Path:
-    """Return the folder under `results/` of a table on a data set."""
-    return RESULTS / experiment / (dataset if train_fraction == 1 else f"{dataset}-{train_fraction:g}")
 
 
 def recorded_files(folder: Path, label: str) -> dict[int, Path]:
