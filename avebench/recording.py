@@ -40,6 +40,11 @@ def place(plan: Plan) -> Path:
     return recorded_folder(plan.name, plan.data.name, plan.train_fraction)
 
 
+def place_name(plan: Plan) -> str:
+    """Return `<experiment>-<dataset>`, with the train fraction behind it where it is below 1, as a file name."""
+    return "-".join(place(plan).relative_to(RESULTS).parts)
+
+
 def record_results(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:
     """Write the results of a plan and its table under `results/` in the current folder."""
     folder = place(plan)

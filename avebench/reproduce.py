@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Container, Mapping, Sequence
@@ -10,23 +9,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avebench.cells import Cell, cell_name, flattened, sha256
-from avebench.costs import MEMORY, SECONDS, costs_of
+from avebench.cells import Cell, cell_name
 from avebench.errors import AvebenchError
-from avebench.experiment import experiment_names
+from avebench.experiment import Experiment, experiment_names
 from avebench.figures import draw
-from avebench.metrics import SCORER_VERSION, Counts
+from avebench.metrics import SCORER_VERSION
+from avebench.outcomes.costjobs import Found, Job, cost_device, cost_jobs, record_costs
 from avebench.outcomes.costtables import cost_figure, cost_plan_table, cost_table
 from avebench.outcomes.drawn import Drawn, draw_showcase, drawings_folder
 from avebench.outcomes.outcome import Outcome, outcome
-from avebench.outcomes.rangecost import cost_device, cost_jobs, measure_all
+from avebench.outcomes.rangecost import measure_all
 from avebench.plan import Plan, Request, estimated_seconds, make_plans, status
-from avebench.recording import place, record_results, record_tables
-from avebench.render import Table, emit, render
-from avebench.results import Result, SliceCounts, Store
-from avebench.slices import CATEGORY
+from avebench.recording import place, place_name, record_results, record_tables
+from avebench.render import emit
+from avebench.results import Result, Store
+from avebench.runrecords import track
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
-from avebench.tracking import RunRecord, log, tracking_uri
+from avebench.tracking import tracking_uri
 from avebench.weights import write_atomically
 
 if TYPE_CHECKING:
@@ -119,9 +118,10 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
     failures = run_missing(cells, name, store, manner.device, manner.jobs, manner.debug)
     results = stored_results(cells, store)
     check_invariants(list(results.values()))
-    unmeasured = 0
-    if experiment.cost is not None:
-        shown, unmeasured = _costs(plans[0], request, manner.device)
+    jobs, found = _measured_costs(experiment, request, manner.device) if experiment.cost is not None else ([], {})
+    if jobs:
+        figures = {"figure": cost_figure(experiment, jobs, found)}
+        shown = Outcome([cost_table(experiment, jobs, found)], figures)
     else:
         shown = outcome(plans, store, results, failures)
     for number, table in enumerate(shown.tables):
@@ -134,8 +134,8 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
     if manner.slices:
         for plan in plans:
             emit(slice_table(plan, results), manner.format)
-    figures = write_figures(shown, store.out / "figures", f"{name}-{plans[-1].data.name}")
-    for path in figures:
+    written = write_figures(shown, store.out / "figures", place_name(plans[-1]))
+    for path in written:
         print(f"Figure: {path}", file=sys.stderr)
     drawings, anew = [], False
     if shown.showcase is not None:
@@ -148,10 +148,13 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
         print(f"{', '.join(names)} failed: {failure.message}", file=sys.stderr)
     if manner.record:
         _record(plans, store, results, failures, shown)
+        if jobs:
+            record_costs(jobs, found, place(plans[-1]))
     if manner.track:
         for plan in plans:
-            _track(plan, store, results, shown.tables, drawings, anew=anew)
-    return max([min(unmeasured, 1), *(2 if failure.unusable else 1 for failure in failures.values())])
+            track(plan, store, results, shown.tables, written, drawings, anew=anew)
+    unmeasured = any(isinstance(one, str) for one in found.values())
+    return max([int(unmeasured), *(2 if failure.unusable else 1 for failure in failures.values())])
 
 
 def _tell_drawn(drawn: Drawn, folder: Path) -> None:
@@ -173,12 +176,10 @@ def write_figures(shown: Outcome, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _costs(plan: Plan, request: Request, device: str) -> tuple[Outcome, int]:
-    """Measure what a cost experiment lacks; return its table and figure, and how many measurements failed."""
-    jobs = cost_jobs(plan.experiment, request, cost_device(device))
-    found = measure_all(jobs, request.out, fresh=request.fresh)
-    failed = sum(isinstance(measured, str) for measured in found.values())
-    return Outcome([cost_table(plan, jobs, found)], {"figure": cost_figure(plan, jobs, found)}), failed
+def _measured_costs(experiment: Experiment, request: Request, device: str) -> tuple[list[Job], Found]:
+    """Return the measurements of a cost experiment; what is not there is measured."""
+    jobs = cost_jobs(experiment, request, cost_device(device))
+    return jobs, measure_all(jobs, request.out, fresh=request.fresh)
 
 
 def _show_plans(plans: Sequence[Plan], request: Request, store: Store, manner: Manner) -> int:
@@ -257,107 +258,3 @@ def _record(
             record_results(plan, store, results, result_table(plan, results, failed))
     record_tables(plans[-1], shown.tables)
     write_figures(shown, place(plans[-1]), "figure")
-
-
-def _track(
-    plan: Plan,
-    store: Store,
-    results: Mapping[str, Result],
-    shown: Sequence[Table],
-    drawings: Sequence[Path],
-    *,
-    anew: bool,
-) -> None:
-    """Give MLflow the results that it has not been given for this table, or all if there are `anew` drawings.
-
-    It is imported only if there is something to give.
-    """
-    given = {key: store.folder(key) / f"tracked-{plan.name}" for key in results}
-    given = {key: marker for key, marker in given.items() if any(cell.key == key for cell in plan.cells())}
-    if not anew and all(marker.is_file() for marker in given.values()):
-        return
-    records = [run_record(plan, cell, results[cell.key], store) for cell in plan.cells() if cell.key in results]
-    log(records, _artifacts(plan, results, shown, drawings), out=store.out)
-    # What MLflow did not take waits in the folder of pending uploads: it has been handed over all the same.
-    for marker in given.values():
-        marker.touch()
-
-
-SMALL = 2**20
-"""Bytes of a drawing from which on MLflow is not given it."""
-
-
-def _artifacts(
-    plan: Plan, results: Mapping[str, Result], shown: Sequence[Table], drawings: Sequence[Path]
-) -> dict[str, str | Path]:
-    """Return the files that MLflow holds of an experiment, as text or as the file that is uploaded.
-
-    These are its tables first, their breakdown and cost, figures, and small drawings of attention.
-    """
-    from avebench.report.chapters import result_parts
-
-    files: dict[str, str | Path] = {
-        f"table{'' if place == 0 else f'-{place + 1}'}.{format}": render(table, format)
-        for place, table in enumerate(shown)
-        for format in ("md", "json", "csv")
-    }
-    for part in result_parts(plan, results):
-        # Each part but the learning curves has one table; that of the first is `table`, with what failed.
-        for inner in part.tables if part.name != "table" else ():
-            files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
-        files |= {f"figures/{figure.name}.svg": figure.svg() for figure in part.figures}
-    return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
-
-
-def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecord:
-    """Return what MLflow is told of one result."""
-    folder = store.folder(cell.key)
-    group = [plan.name, cell.row, cell.model, cell.implementation, dict(cell.config), cell.train_fraction]
-    group += [{role: weight["sha256"] for role, weight in cell.weights.items()}, cell.data.fingerprint, cell.protocol]
-    group += [] if cell.control is None else [cell.control.model_dump()]
-    tags = {
-        "revision": result.revision,
-        "dirty": str(result.dirty),
-        "protocol": result.protocol,
-        "profile": result.profile,
-        "train_fraction": f"{result.train_fraction:g}",
-        "chunk_scheme": result.chunk_scheme,
-        "scorer_version": str(result.scorer_version),
-        "control": "" if cell.control is None else json.dumps(cell.control.model_dump()),
-        "note": plan.banner,
-        **{f"version.{name}": version for name, version in result.versions.items()},
-        **{f"hardware.{name}": str(value) for name, value in result.hardware.items()},
-        **{f"weights.{role}": f"{weight.name} {weight.sha256}" for role, weight in result.weights.items()},
-    }
-    metrics = {name: metric.value for name, metric in result.scores.metrics.items()}
-    if result.scores_extended is not None:
-        metrics |= {f"extended_{name}": metric.value for name, metric in result.scores_extended.metrics.items()}
-    metrics |= {f"slice.{name}.f1": Counts(one.tp, one.predicted, one.gold).f1 for name, one in _slices(result).items()}
-    metrics |= {"seconds": sum(result.seconds.values()), "parameters": float(result.parameters)}
-    metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
-    return RunRecord(
-        experiment=plan.name,
-        dataset=place(plan).name,
-        fingerprint=result.fingerprint,
-        row=cell.row,
-        group=sha256(group),
-        repetition=cell.repetition,
-        key=cell.key,
-        parameters={"model": result.model, **flattened(result.config)},
-        metrics=metrics,
-        history=result.history,
-        tags={name: value for name, value in tags.items() if value},
-        artifacts=[folder / name for name in ("config.json", "result.json", "predictions.jsonl.gz")],
-        started=round(1000 * result.started),
-        ended=round(1000 * result.finished),
-    )
-
-
-_COSTS = {SECONDS: "seconds_per_1000_examples", MEMORY: "peak_memory_gb"}
-"""Costs under the names of metrics; parameters are there as a number of their own."""
-
-
-def _slices(result: Result) -> dict[str, SliceCounts]:
-    """Return the counts of the slices that are not categories and hold anything to be found."""
-    slices = result.scores.per_slice.items()
-    return {name: counts for name, counts in slices if counts.gold and not name.startswith(CATEGORY)}

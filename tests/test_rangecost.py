@@ -10,8 +10,9 @@ from commandline import avebench
 from avebench.errors import AvebenchError
 from avebench.examples import Span
 from avebench.experiment import Cost, Experiment
+from avebench.outcomes.costjobs import Job, cost_jobs
 from avebench.outcomes.costtables import outputs
-from avebench.outcomes.rangecost import Job, cost_jobs, examples_of, measure, queries_of, write_encoders
+from avebench.outcomes.rangecost import examples_of, measure, queries_of, write_encoders
 from avebench.plan import Request, make_plan
 
 SIZES = {
@@ -82,7 +83,7 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     sizes = "".join(f"{name} = {value}\n" for name, value in {**SIZES, "attributes": [6]}.items())
     row = '[[rows]]\nlabel = "{}"\nmodel = "dram"\noptions = {{ fusion = "concatenate" }}\n'
     (tmp_path / "mine.toml").write_text(f'title = "Cost"\n[cost]\n{sizes}{row.format("V-IRC")}')
-    run = ("run", "mine.toml", "--no-mlflow", "--format", "csv")
+    run = ("run", "mine.toml", "--no-mlflow", "--record", "--format", "csv")
     done = avebench(tmp_path, *run)
     assert done.returncode == 0, done.stderr
     assert "V-IRC, 6 attributes, step" in done.stderr and "V-IRC, 6 attributes, test" in done.stderr
@@ -90,6 +91,9 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     assert (line["label"], line["outputs"]) == ("6", "130")
     assert float(line["measured_test_memory"]) > 100 and float(line["measured_step_seconds"]) > 0
     assert (tmp_path / "runs/figures/mine-made-up.png").is_file()
+    recorded = avebench(tmp_path, "report", "mine.toml", "--recorded", "--out", "elsewhere", "--format", "csv")
+    shown = {line["column"]: float(line["value"]) for line in csv.DictReader(io.StringIO(recorded.stdout))}
+    assert shown == {name: float(line[f"measured_{name}"]) for name in shown} and len(shown) == 4
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/costs/*.json")}
     assert len(kept) == 2
     (tmp_path / "mine.toml").write_text(f'title = "Cost"\n[cost]\n{sizes}{row.format("another name")}')

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from avebench.experiment import Experiment
 from avebench.figures import Figure, Line, Panel
 from avebench.metrics import output_range
-from avebench.outcomes.rangecost import ENOUGH_SECONDS, PASSES, PHASES, Found, Job, Measurement, stored
-from avebench.plan import Plan
-from avebench.provenance import hardware
+from avebench.outcomes.costjobs import ENOUGH_SECONDS, PASSES, PHASES, Found, Job, Measurement, kept
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 
@@ -27,14 +26,14 @@ def outputs(job: Job, selected: float | None) -> float:
 def cost_plan_table(name: str, jobs: Sequence[Job], out: Path) -> Table:
     """Return what a run would measure."""
     lines = [
-        TableRow(job.row, [f"{job.attributes:,}", job.phase, "new" if stored(job, out) is None else "finished"])
+        TableRow(job.row, [f"{job.attributes:,}", job.phase, "new" if kept(job, out) is None else "finished"])
         for job in jobs
     ]
     columns = [Column("attributes", "Attributes"), Column("phase", "Phase"), Column("status", "Status")]
     return Table(f"Plan of {name}", columns, [Section(lines)])
 
 
-def cost_table(plan: Plan, jobs: Sequence[Job], found: Found) -> Table:
+def cost_table(experiment: Experiment, jobs: Sequence[Job], found: Found) -> Table:
     """Return a section per row of the experiment with a line per number of attributes."""
     columns = [Column("outputs", "C_o or C_m")]
     columns += [
@@ -55,11 +54,11 @@ def cost_table(plan: Plan, jobs: Sequence[Job], found: Found) -> Table:
             lines.append(TableRow(f"{job.attributes:,}", cells))
         sections.append(Section(lines, label))
     return Table(
-        plan.experiment.title,
+        experiment.title,
         columns,
         sections,
-        source=plan.experiment.source.place() if plan.experiment.source else "",
-        notes=[plan.experiment.note, *_notes(jobs, found)],
+        source=experiment.source.place() if experiment.source else "",
+        notes=[experiment.note, *_notes(jobs, found)],
         label_heading="Attributes",
     )
 
@@ -75,7 +74,7 @@ def _notes(jobs: Sequence[Job], found: Found) -> list[str]:
     """Return sizes, machine, and of which passes the figures are."""
     sizes, device = jobs[0].sizes, jobs[0].device
     on_cpu = device == "cpu"
-    where = f"{hardware(device)['cpu']}, one thread" if on_cpu else device
+    where = f"{jobs[0].machine}, one thread" if on_cpu else f"{device} of {jobs[0].machine}"
     memory = "its peak, libraries and parameters included" if on_cpu else "the most that was allocated on the GPU"
     notes = [
         f"A training step of {sizes.sentences} sentences of {sizes.characters} characters with {sizes.selected} gold "
@@ -95,7 +94,7 @@ def _notes(jobs: Sequence[Job], found: Found) -> list[str]:
     return notes
 
 
-def cost_figure(plan: Plan, jobs: Sequence[Job], found: Found) -> Figure:
+def cost_figure(experiment: Experiment, jobs: Sequence[Job], found: Found) -> Figure:
     """Return time and memory of a step and of a test pass against the number of attributes, on logarithmic axes."""
     panels = []
     for phase, title in (("step", "training step"), ("test", "test")):
@@ -110,4 +109,4 @@ def cost_figure(plan: Plan, jobs: Sequence[Job], found: Found) -> Figure:
             shown = f"{title}, {'time' if seconds else 'peak memory'}"
             x, y = "number of attributes N", name + per
             panels.append(Panel(shown, x, y, lines, log_x=True, log_y=seconds, from_zero=not seconds))
-    return Figure(plan.experiment.title, panels, "Made-up sentences, random weights.")
+    return Figure(experiment.title, panels, "Made-up sentences, random weights.")

@@ -20,7 +20,7 @@ from avebench.examples import Example, printable
 from avebench.inference.trained import RECORD, SHOWN, VOCABULARY, WEIGHTS, load_trained
 from avebench.outcomes.showcase import Showcase, Shown, values_text
 from avebench.plan import Plan
-from avebench.recording import RESULTS, place, slug
+from avebench.recording import place_name, slug
 from avebench.results import Result, Store
 from avebench.weights import write_atomically
 
@@ -66,8 +66,8 @@ class Drawn(BaseModel):
 
 
 def drawings_folder(out: Path, plan: Plan) -> Path:
-    """Return `<out>/figures/<experiment>-<dataset>`, with the train fraction behind it where it is below 1."""
-    return out / "figures" / "-".join(place(plan).relative_to(RESULTS).parts)
+    """Return the folder of an experiment's drawings under `out`."""
+    return out / "figures" / place_name(plan)
 
 
 def read_drawn(folder: Path) -> Drawn | None:

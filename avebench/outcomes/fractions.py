@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Container, Mapping, Sequence
 
 from avebench.figures import Figure, Line, Panel
 from avebench.plan import Plan
-from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow
+from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 from avebench.results import Result
-from avebench.tables import HEADINGS, empty_cells, summary
+from avebench.tables import HEADINGS, empty_cells, metric_value, summary_of
 
 
-def _values(plan: Plan, label: str, metric: str, results: Mapping[str, Result]) -> list[float]:
-    """Return a metric of every finished repetition of a row."""
+def _summary(plan: Plan, label: str, metric: str, results: Mapping[str, Result]) -> Measured | None:
+    """Return a metric over the finished repetitions of a row; None without any."""
     cells = next(planned.cells for planned in plan.rows if planned.row.label == label)
-    scores = [results[cell.key].scores.metrics for cell in cells if cell.key in results]
-    return [metrics[metric].value for metrics in scores if metric in metrics]
+    found = [results[cell.key] for cell in cells if cell.key in results]
+    return summary_of(found, (metric_value(result, metric) for result in found))
 
 
 def fraction_table(plans: Sequence[Plan], results: Mapping[str, Result], plain: Table, failed: Container[str]) -> Table:
@@ -29,8 +28,8 @@ def fraction_table(plans: Sequence[Plan], results: Mapping[str, Result], plain: 
         for place, planned in enumerate(plans[0].rows):
             cells: list[Cell] = []
             for plan in plans:
-                values = _values(plan, planned.row.label, metric, results)
-                cells.append(summary(values) if values else empty_cells(plan.rows[place], failed, 1)[0])
+                measured = _summary(plan, planned.row.label, metric, results)
+                cells.append(measured or empty_cells(plan.rows[place], failed, 1)[0])
             lines.append(TableRow(planned.row.label, cells, planned.row.marks, planned.row.protocol))
         sections.append(Section(lines, HEADINGS.get(metric, metric)))
     return Table(
@@ -61,10 +60,10 @@ def fraction_figure(plans: Sequence[Plan], results: Mapping[str, Result]) -> Fig
     for metric in experiment.metrics:
         lines = []
         for planned in plans[0].rows:
-            found = {p.train_fraction: _values(p, planned.row.label, metric, results) for p in plans}
-            found = {fraction: values for fraction, values in found.items() if values}
-            points = [(fraction, statistics.fmean(values)) for fraction, values in found.items()]
-            spread = [statistics.stdev(values) if len(values) > 1 else None for values in found.values()]
+            by_fraction = {plan.train_fraction: _summary(plan, planned.row.label, metric, results) for plan in plans}
+            found = {fraction: one for fraction, one in by_fraction.items() if one is not None}
+            points = [(fraction, one.mean) for fraction, one in found.items()]
+            spread = [one.sd for one in found.values()]
             if points:
                 lines.append(Line(planned.row.label, points, spread))
         heading = HEADINGS.get(metric, metric)

@@ -7,89 +7,30 @@ in a process of its own, one after the other, on one thread. What was measured i
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from avebench.cells import Overrides, check_settings, resolve, sha256
 from avebench.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
-from avebench.experiment import Cost, Experiment
-from avebench.plan import Request
-from avebench.provenance import hardware, resident_peak, versions
+from avebench.experiment import Cost
+from avebench.outcomes.costjobs import ENOUGH_SECONDS, PASSES, Found, Job, Measurement, keep, kept
+from avebench.provenance import resident_peak
 from avebench.registry import add_plugin_file, plugin, plugin_files
 from avebench.runner import processes
-from avebench.weights import PRECOMPUTED_IDS, write_atomically
+from avebench.weights import PRECOMPUTED_IDS
 from avebench.worker import die_with, keep_freed_memory
 
-Phase = Literal["step", "test"]
-PHASES: tuple[Phase, ...] = ("step", "test")
-PASSES = 3
-ENOUGH_SECONDS = 10.0
-"""After this time no further pass is begun; a test pass that is longer has fewer sentences."""
 ALPHABET = "abcdefgh"
 VALUE = "value"
 """The one attribute of a system that is asked once per attribute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One measurement: a row with its resolved config at a number of attributes, in training or at test."""
-
-    row: str
-    model: str
-    config: Mapping[str, Any]
-    encoders: tuple[str, ...]
-    """Roles of the encoders of the config, which random ones of the measured sizes stand in for."""
-    asked: bool
-    """Whether the system is asked once per attribute (protocol "all")."""
-    attributes: int
-    phase: Phase
-    sizes: Cost
-    device: str
-
-    def key(self) -> str:
-        """Return a key of everything that the measurement depends on; labels and paths do not count."""
-        content = {
-            "model": self.model,
-            "implementation": plugin("models", self.model).card.implementation,
-            "config": {**self.config, **dict.fromkeys(self.encoders, "random")},
-            "asked": self.asked,
-            "attributes": self.attributes,
-            "phase": self.phase,
-            # The numbers of attributes beside this one do not matter.
-            "sizes": self.sizes.model_dump(mode="json", exclude={"attributes"}),
-            "machine": hardware(self.device)["cpu"],
-            "device": self.device,
-            "torch": versions()["torch"],
-        }
-        return sha256(content)
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """Seconds of a training step, or of a test pass per sentence (median over passes), and peak memory in bytes.
-
-    `selected` is the mean number of attributes in range per sentence of a system that has a range module, else None.
-    """
-
-    seconds: float
-    peak_memory: int
-    passes: int
-    sentences: int
-    selected: float | None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# In a process of its own
 
 
 def examples_of(sizes: Cost, number: int) -> tuple[AttributeSchema, list[Example]]:
@@ -203,7 +144,9 @@ def measure(job: Job, folder: Path) -> Measurement:
     seconds = statistics.median(times) / (sentences if job.phase == "test" else 1)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _resident_peak()
     mean_selected = statistics.fmean(selected) if selected and ranged else None
-    return Measurement(seconds, peak, len(times), sentences, mean_selected)
+    return Measurement(
+        seconds=seconds, peak_memory=peak, passes=len(times), sentences=sentences, selected=mean_selected
+    )
 
 
 def _timed(run: Callable[[], object], device: Any, passes: int = PASSES + 1) -> list[float]:
@@ -233,48 +176,12 @@ def _resident_peak() -> int:
 # All measurements of an experiment
 
 
-def cost_device(device: str) -> str:
-    """Return the device that "auto" means, without importing torch."""
-    return ("cuda" if Path("/dev/nvidiactl").exists() else "cpu") if device == "auto" else device
-
-
-Found = dict[tuple[str, int, Phase], Measurement | str]
-"""(row, number of attributes, phase) -> what was measured, or why it could not be."""
-
-
-def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job]:
-    """Return every measurement of an experiment in table order; AvebenchError for an option that no row has."""
-    sizes = experiment.cost
-    assert sizes is not None
-    rows = experiment.select(list(request.rows))
-    resolved = [resolve(row, Overrides("paper", request.settings), experiment.defaults.options, 1.0) for row in rows]
-    check_settings([one.unknown for one in resolved], [row.model for row in rows])
-    return [
-        Job(
-            row.label, row.model, one.config, tuple(one.pretrained), row.protocol == "all", number, phase, sizes, device
-        )
-        for row, one in zip(rows, resolved, strict=True)
-        for number in sizes.attributes
-        for phase in PHASES
-    ]
-
-
-def stored(job: Job, out: Path) -> Measurement | None:
-    """Return what was measured of a job before and is kept under the output folder `out`."""
-    path = _path(job, out)
-    return Measurement(**json.loads(path.read_text())) if path.is_file() else None
-
-
-def _path(job: Job, out: Path) -> Path:
-    return out / "costs" / f"{job.key()}.json"
-
-
 def measure_all(jobs: Sequence[Job], out: Path, *, fresh: bool) -> Found:
     """Measure what is not kept under `out`, each in a process of its own, and say on standard error how it goes."""
     found: Found = {}
     missing = []
     for job in jobs:
-        known = None if fresh else stored(job, out)
+        known = None if fresh else kept(job, out)
         if known is None:
             missing.append(job)
         else:
@@ -292,7 +199,7 @@ def measure_all(jobs: Sequence[Job], out: Path, *, fresh: bool) -> Found:
             what = f"{job.row}, {job.attributes:,} attributes, {job.phase}"
             print(f"{what}: {said} ({place + 1} of {len(missing)})", file=sys.stderr, flush=True)
             if isinstance(measured, Measurement):
-                write_atomically(_path(job, out), json.dumps(asdict(measured)) + "\n")
+                keep(job, measured, out)
     return found
 
 

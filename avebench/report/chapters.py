@@ -10,16 +10,17 @@ from typing import Any, Literal
 
 from avebench.comparison.contrasts import Comparison
 from avebench.errors import AvebenchError
+from avebench.outcomes.sweep import Swepts, sweep_figure, sweep_table
 from avebench.plan import Plan
 from avebench.render import Table
 from avebench.report.costs import cost_table
 from avebench.report.differences import compare_rows, matrix_table, pairs_table
 from avebench.report.evidence import Evidence, Examiner
-from avebench.report.figures import Drawing, cost_against_quality, learning_curves, precision_recall
+from avebench.report.figures import Drawing, cost_against_quality, drawings_of, learning_curves, precision_recall
 from avebench.report.mistakes import Sample, confusion_table, kinds_table, samples_of, with_mistakes
 from avebench.report.reproduction import reproduction_table
 from avebench.report.stored import Sheet, settings_text
-from avebench.report.thresholds import threshold_tables
+from avebench.report.thresholds import TAUS, threshold_tables
 from avebench.results import Result
 from avebench.tables import attribute_table, check_invariants, result_table, slice_table
 
@@ -55,7 +56,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A sheet as it is read: `name` is unique among the chapters, `gaps` say what is missing."""
+    """A sheet as it is read: `name` is unique among the chapters, `gaps` say what is missing.
+
+    The sheet of what no cell stands behind, such as statistics of data, has none.
+    """
 
     name: str
     sheet: Sheet
@@ -102,7 +106,7 @@ def with_overlays(chapter: Chapter, overlays: Mapping[str, Sequence[Overlay]], s
 # Chapters
 
 
-def _chapter(sheet: Sheet, examiner: Examiner, name: str, title: str) -> Chapter:
+def _chapter(sheet: Sheet, examiner: Examiner) -> Chapter:
     """Return what results and predictions of a sheet show."""
     plan, results = sheet.plan, sheet.results
     cells = {row.row.label: [sheet.cells[cell.key] for cell in row.cells] for row in plan.rows if row.cells}
@@ -117,7 +121,7 @@ def _chapter(sheet: Sheet, examiner: Examiner, name: str, title: str) -> Chapter
         chapter.append(Part("differences", "Rows against each other", tables, "matrix"))
     chapter += [*rest[:-1], *_mistake_parts(sheet, evidence), *_threshold_parts(sheet, evidence), rest[-1]]
     gaps = [*_gaps(sheet, evidence), *reasons]
-    return Chapter(name, sheet, title, tuple(chapter), comparison, tuple(dict.fromkeys(gaps)))
+    return Chapter("", sheet, sheet_title(sheet), tuple(chapter), comparison, tuple(dict.fromkeys(gaps)))
 
 
 def _known(
@@ -132,7 +136,8 @@ def _reproduction_heading(plan: Plan) -> str:
     return "Published and measured" if any(row.row.published for row in plan.rows) else "Intervals"
 
 
-def _title(sheet: Sheet) -> str:
+def sheet_title(sheet: Sheet) -> str:
+    """Return table, data, profile, train fraction and settings in a line."""
     plan = sheet.plan
     fraction = [] if plan.train_fraction == 1 else [f"{plan.train_fraction:g} of the training products"]
     settings = [settings_text(sheet.settings)] if sheet.settings else []
@@ -174,18 +179,37 @@ def _threshold_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -
         return []
     tables = threshold_tables(sheet.plan, sheet.results, sweeps)
     figures = precision_recall(sheet.plan, sheet.results, sweeps)
-    return [Part("thresholds", "Precision and recall over the threshold", tuple(tables), figures=tuple(figures))]
+    part = Part("thresholds", "Precision and recall over the threshold", tuple(tables), figures=tuple(figures))
+    return [*_sweep_parts(sheet, sweeps), part]
+
+
+def _sweep_parts(sheet: Sheet, sweeps: Mapping[str, Swepts]) -> list[Part]:
+    """Return the sweep that a table is about, with what a paper says of its thresholds."""
+    plan = sheet.plan
+    thresholds = plan.experiment.thresholds
+    if not thresholds or not set(thresholds) <= set(TAUS):
+        return []
+    places = [TAUS.index(threshold) for threshold in thresholds]
+    swept = {label: [[one[place] for place in places] for one in found] for label, found in sweeps.items()}
+    table = sweep_table(plan, swept, result_table(plan, sheet.results, ()), ())
+    return [Part("sweep", "The sweep", (table,), figures=drawings_of(sweep_figure(plan, swept)))]
 
 
 def make_chapters(sheets: Sequence[Sheet], examiner: Examiner) -> list[Chapter]:
-    """Return a chapter per sheet, with names that are unique and fit an address, and titles that are unique."""
-    titles = [_title(sheet) for sheet in sheets]
-    chapters: dict[str, Chapter] = {}
-    for sheet, title in zip(sheets, titles, strict=True):
-        fraction = "" if sheet.plan.train_fraction == 1 else f"{sheet.plan.train_fraction:g}"
-        words = f"{sheet.plan.name} {sheet.plan.data.name} {fraction}".lower()
+    """Return a chapter per sheet, without a name yet."""
+    return [_chapter(sheet, examiner) for sheet in sheets]
+
+
+def named(chapters: Sequence[Chapter]) -> list[Chapter]:
+    """Return the chapters with names that are unique and fit an address, and titles that are unique."""
+    titles = [chapter.title for chapter in chapters]
+    found: dict[str, Chapter] = {}
+    for chapter in chapters:
+        plan = chapter.sheet.plan
+        fraction = "" if plan.train_fraction == 1 else f"{plan.train_fraction:g}"
+        words = f"{plan.name} {plan.data.name} {fraction}".lower()
         name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "table"
-        name = next(free for n in itertools.count(1) if (free := name if n == 1 else f"{name}-{n}") not in chapters)
-        data = f", data {sheet.plan.data.fingerprint[:8]}, {name}" if titles.count(title) > 1 else ""
-        chapters[name] = _chapter(sheet, examiner, name, title + data)
-    return list(chapters.values())
+        name = next(free for n in itertools.count(1) if (free := name if n == 1 else f"{name}-{n}") not in found)
+        data = f", data {plan.data.fingerprint[:8]}, {name}" if titles.count(chapter.title) > 1 else ""
+        found[name] = replace(chapter, name=name, title=chapter.title + data)
+    return list(found.values())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
 from avebench.comparison.contrasts import headline
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of
-from avebench.figures import Line, Panel
+from avebench.figures import Figure, Line, Panel
 from avebench.outcomes.sweep import Swepts
 from avebench.plan import Plan
 from avebench.report.svg import svg
@@ -28,6 +28,14 @@ class Drawing:
     def svg(self) -> str:
         """Return the figure as an SVG element."""
         return svg(self.name, self.panel)
+
+
+def drawings_of(figure: Figure) -> tuple[Drawing, ...]:
+    """Return the panels of a figure as drawings of a page."""
+    return tuple(
+        Drawing(f"figure-{number}", f"{panel.title}. {figure.note}", replace(panel, title=""))
+        for number, panel in enumerate(figure.panels, 1)
+    )
 
 
 def _with_lines(drawings: Sequence[Drawing]) -> list[Drawing]:

@@ -24,9 +24,9 @@ def overview_table(chapters: Sequence[Chapter]) -> Table:
         repetitions = sorted({len(found) for _, found in shown})
         cells = [
             sheet.plan.experiment.title,
-            f"{len(shown)} of {len(sheet.plan.rows)}",
+            f"{len(shown)} of {len(sheet.plan.rows)}" if shown else None,
             " / ".join(map(str, repetitions)),
-            _highest(sheet),
+            _highest(sheet) if shown else None,
             _verdicts(chapter),
         ]
         rows.append(TableRow(chapter.title, cells))
@@ -69,6 +69,9 @@ def _verdicts(chapter: Chapter) -> str | None:
 def facts(sheet: Sheet) -> list[tuple[str, str]]:
     """Return what was run, on which data and when, and what stands beside it, as (name, text)."""
     plan, results = sheet.plan, list(sheet.results.values())
+    table = ("Table", plan.experiment.source.place() if plan.experiment.source else plan.name)
+    if not results:
+        return [table, ("Data", f"{plan.data.name} {plan.data.fingerprint[:12]}".strip())]
     shown = measured_rows(plan, sheet.results)
     some = results[0]
     repetitions = " / ".join(str(number) for number in sorted({len(found) for _, found in shown}))
@@ -78,7 +81,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
     differences = ", ".join(sheet_differences(sheet))
     judged = f"not comparable with what was measured: {differences}" if differences else "judged figure by figure below"
     return [
-        ("Table", plan.experiment.source.place() if plan.experiment.source else plan.name),
+        table,
         (
             "Data",
             f"{plan.data.name} {plan.data.fingerprint[:12]}; {some.scores.examples:,} examples of {some.split}, "

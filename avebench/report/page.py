@@ -21,7 +21,7 @@ from avebench.report.reproduction import VERDICTS
 from avebench.report.stored import StoredCell
 from avebench.tables import PUBLISHED
 
-OPEN_PARTS = {"table", "reproduction", "attention"}
+OPEN_PARTS = {"table", "reproduction", "attention", "sweep"}
 """Parts of a chapter that are open when the page is opened."""
 
 

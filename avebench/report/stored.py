@@ -57,16 +57,20 @@ class Sheet:
 
     @property
     def profile(self) -> str:
-        """Return the profile that its cells share."""
-        return next(iter(self.cells.values())).result.profile
+        """Return the profile that its cells share; empty for a sheet without cells."""
+        return next((cell.result.profile for cell in self.cells.values()), "")
 
 
 @dataclass(slots=True)
 class Stored:
-    """The sheets, in the order of the tables, and in `gaps` what was found but cannot be shown, a sentence each."""
+    """The sheets, in the order of the tables, and in `gaps` what was found but cannot be shown, a sentence each.
+
+    `experiments` are those that were asked for, by name.
+    """
 
     sheets: list[Sheet] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
     stored = Stored()
     finished = list(_finished(out, stored.gaps))
     found = [*finished, *(_recorded(stored.gaps) if recorded else ())]
-    experiments = _experiments(names, found)
+    stored.experiments = experiments = _experiments(names, found)
     own = {(one.experiment, one.cell.result.key) for one in found}
     # The options of rows are known from files alone.
     found += _shared(finished, {name: one for name, one in experiments.items() if not isinstance(one, _Rebuilt)})
@@ -108,7 +112,11 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
         stored.sheets += kept if len(kept) > 1 else [replace(sheet, settings={}) for sheet in kept]
     measured = {sheet.plan.name for sheet in stored.sheets}
     if names:
-        stored.gaps += [f"No result of {name} is stored." for name in order if name not in measured]
+        stored.gaps += [
+            f"No result of {name} is stored."
+            for name in order
+            if experiments[name].kind not in {"statistics", "cost"} and name not in measured
+        ]
     return stored
 
 

@@ -15,9 +15,10 @@ from avebench.errors import AvebenchError
 from avebench.recording import RESULTS
 from avebench.render import Measured, latex_with_macros, render
 from avebench.report.attention import with_attention
-from avebench.report.chapters import Chapter, make_chapters
+from avebench.report.chapters import Chapter, make_chapters, named
 from avebench.report.evidence import Examiner
-from avebench.report.stored import read_stored
+from avebench.report.standalone import cost_chapters, fraction_chapters, statistics_chapters
+from avebench.report.stored import Stored, read_stored
 from avebench.weights import write_atomically
 
 PAGE = Path("report.html")
@@ -32,7 +33,7 @@ def write_report(
     AvebenchError if a name is unknown or the file cannot be written.
     """
     stored = read_stored(names, out, recorded=recorded)
-    chapters = make_chapters(stored.sheets, Examiner(data))
+    chapters = _chapters(stored, names, out, recorded, data)
     if format == "html":
         chapters = with_attention(chapters, out)
     read = f"Results read from {out}/{f' and {RESULTS}/' if recorded else ''}."
@@ -48,6 +49,19 @@ def write_report(
     except OSError as error:
         raise AvebenchError(f"{target} cannot be written ({error.strerror}). Choose another with --output.") from None
     return target
+
+
+def _chapters(stored: Stored, names: Sequence[str], out: Path, recorded: bool, data: Path | None) -> list[Chapter]:
+    """Return all chapters in the order of the experiments; one over all train fractions stands before its sheets."""
+    asked, sheets, gaps = stored.experiments, stored.sheets, stored.gaps
+    chapters = [
+        *statistics_chapters(asked, sheets, data, named=bool(names), gaps=gaps),
+        *cost_chapters(asked, out, recorded=recorded, named=bool(names), gaps=gaps),
+        *fraction_chapters(sheets),
+        *make_chapters(sheets, Examiner(data)),
+    ]
+    order = list(asked)
+    return named(sorted(chapters, key=lambda chapter: order.index(chapter.sheet.plan.name)))
 
 
 def _nothing(out: Path, recorded: bool) -> str:
@@ -101,7 +115,10 @@ CSV_COLUMNS = (
 
 
 def _csv(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
-    """Return a line per measured number and repetition, with the key of the cell that it comes from."""
+    """Return a line per measured number and repetition, with the key of the cell that it comes from.
+
+    A mean of which the repetitions are not known is a line of its own, without either.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -119,10 +136,12 @@ def _csv(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
                 for row in section.rows:
                     for column, cell in zip(table.columns, row.cells, strict=True):
                         if isinstance(cell, Measured):
-                            for value, key in zip(cell.values, cell.cells, strict=True):
+                            line = (name, section.heading, row.label, column.name)
+                            for value, key in zip(cell.values, cell.cells, strict=True) if cell.cells else ():
                                 repetition = sheet.cells[key].result.repetition
-                                line = (name, section.heading, row.label, column.name, repetition, repr(value), key)
-                                writer.writerow((*place, *line))
+                                writer.writerow((*place, *line, repetition, repr(value), key))
+                            if not cell.cells:
+                                writer.writerow((*place, *line, "", repr(cell.mean), ""))
     return stream.getvalue()
 
 

@@ -1,0 +1,127 @@
+"""What MLflow is told of an experiment: a run per result, and the tables and figures of the whole as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from avebench.cells import Cell, flattened, sha256
+from avebench.costs import MEMORY, SECONDS, costs_of
+from avebench.metrics import Counts
+from avebench.plan import Plan
+from avebench.recording import place
+from avebench.render import Table, render
+from avebench.results import Result, SliceCounts, Store
+from avebench.slices import CATEGORY
+from avebench.tracking import RunRecord, log
+
+
+def track(
+    plan: Plan,
+    store: Store,
+    results: Mapping[str, Result],
+    shown: Sequence[Table],
+    figures: Sequence[Path],
+    drawings: Sequence[Path],
+    *,
+    anew: bool,
+) -> None:
+    """Give MLflow the results that it has not been given for this table, or all if there are `anew` drawings.
+
+    It is imported only if there is something to give.
+    """
+    given = {key: store.folder(key) / f"tracked-{plan.name}" for key in results}
+    given = {key: marker for key, marker in given.items() if any(cell.key == key for cell in plan.cells())}
+    if not anew and all(marker.is_file() for marker in given.values()):
+        return
+    records = [run_record(plan, cell, results[cell.key], store) for cell in plan.cells() if cell.key in results]
+    log(records, _artifacts(plan, results, shown, figures, drawings), out=store.out)
+    # What MLflow did not take waits in the folder of pending uploads: it has been handed over all the same.
+    for marker in given.values():
+        marker.touch()
+
+
+SMALL = 2**20
+"""Bytes of a drawing from which on MLflow is not given it."""
+
+
+def _artifacts(
+    plan: Plan,
+    results: Mapping[str, Result],
+    shown: Sequence[Table],
+    figures: Sequence[Path],
+    drawings: Sequence[Path],
+) -> dict[str, str | Path]:
+    """Return the files that MLflow holds of an experiment, as text or as the file that is uploaded.
+
+    These are its tables first, their breakdown and cost, figures, and small drawings of attention.
+    """
+    from avebench.report.chapters import result_parts
+
+    files: dict[str, str | Path] = {
+        f"table{'' if place == 0 else f'-{place + 1}'}.{format}": render(table, format)
+        for place, table in enumerate(shown)
+        for format in ("md", "json", "csv")
+    }
+    for part in result_parts(plan, results):
+        # Each part but the learning curves has one table; that of the first is `table`, with what failed.
+        for inner in part.tables if part.name != "table" else ():
+            files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
+        files |= {f"figures/{figure.name}.svg": figure.svg() for figure in part.figures}
+    files |= {f"figures/{path.name}": path for path in figures}
+    return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
+
+
+def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecord:
+    """Return what MLflow is told of one result."""
+    folder = store.folder(cell.key)
+    group = [plan.name, cell.row, cell.model, cell.implementation, dict(cell.config), cell.train_fraction]
+    group += [{role: weight["sha256"] for role, weight in cell.weights.items()}, cell.data.fingerprint, cell.protocol]
+    group += [] if cell.control is None else [cell.control.model_dump()]
+    tags = {
+        "revision": result.revision,
+        "dirty": str(result.dirty),
+        "protocol": result.protocol,
+        "profile": result.profile,
+        "train_fraction": f"{result.train_fraction:g}",
+        "chunk_scheme": result.chunk_scheme,
+        "scorer_version": str(result.scorer_version),
+        "control": "" if cell.control is None else json.dumps(cell.control.model_dump()),
+        "note": plan.banner,
+        **{f"version.{name}": version for name, version in result.versions.items()},
+        **{f"hardware.{name}": str(value) for name, value in result.hardware.items()},
+        **{f"weights.{role}": f"{weight.name} {weight.sha256}" for role, weight in result.weights.items()},
+    }
+    metrics = {name: metric.value for name, metric in result.scores.metrics.items()}
+    if result.scores_extended is not None:
+        metrics |= {f"extended_{name}": metric.value for name, metric in result.scores_extended.metrics.items()}
+    metrics |= {f"slice.{name}.f1": Counts(one.tp, one.predicted, one.gold).f1 for name, one in _slices(result).items()}
+    metrics |= {"seconds": sum(result.seconds.values()), "parameters": float(result.parameters)}
+    metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
+    return RunRecord(
+        experiment=plan.name,
+        dataset=place(plan).name,
+        fingerprint=result.fingerprint,
+        row=cell.row,
+        group=sha256(group),
+        repetition=cell.repetition,
+        key=cell.key,
+        parameters={"model": result.model, **flattened(result.config)},
+        metrics=metrics,
+        history=result.history,
+        tags={name: value for name, value in tags.items() if value},
+        artifacts=[folder / name for name in ("config.json", "result.json", "predictions.jsonl.gz")],
+        started=round(1000 * result.started),
+        ended=round(1000 * result.finished),
+    )
+
+
+_COSTS = {SECONDS: "seconds_per_1000_examples", MEMORY: "peak_memory_gb"}
+"""Costs under the names of metrics; parameters are there as a number of their own."""
+
+
+def _slices(result: Result) -> dict[str, SliceCounts]:
+    """Return the counts of the slices that are not categories and hold anything to be found."""
+    slices = result.scores.per_slice.items()
+    return {name: counts for name, counts in slices if counts.gold and not name.startswith(CATEGORY)}
