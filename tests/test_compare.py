@@ -15,13 +15,13 @@ import pytest
 from commandline import avebench, environment
 
 from avebench.comparison.alike import check_alike
-from avebench.comparison.command import choose_rows, find_rows
 from avebench.comparison.contrasts import System, compare_systems, headline
 from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts, read_counts, to_line
 from avebench.experiment import experiment_names, experiment_path, load_experiment
 from avebench.metrics import Counts
 from avebench.results import Result, load_result
+from avebench.rows import choose_rows, find_rows
 
 ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / "results" / "table6" / "demo"

@@ -23,7 +23,7 @@ from avebench.comparison.finished import (
 from avebench.comparison.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
 from avebench.data import is_here
 from avebench.errors import AvebenchError, near_matches
-from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
+from avebench.experiment import Experiment
 from avebench.metrics import METRICS
 from avebench.plan import Request, make_plan
 from avebench.predictions import read_predictions
@@ -31,6 +31,7 @@ from avebench.recording import recorded_folder
 from avebench.registry import plugins
 from avebench.render import Table, print_table
 from avebench.results import Store
+from avebench.rows import candidates, choose_rows
 from avebench.tables import check_invariants
 
 
@@ -93,7 +94,7 @@ def _recorded(question: Question, request: Request) -> tuple[Experiment, Finishe
     if not question.recorded and not away:
         return None
     tried = []
-    for name, experiment, rows in _candidates(question.names, question.experiment):
+    for name, experiment, rows in candidates(question.names, question.experiment):
         for dataset in [request.dataset] if request.dataset else [experiment.dataset, _built_in()]:
             folder = recorded_folder(Path(name).stem, dataset, request.train_fraction)
             tried.append(str(folder))
@@ -141,76 +142,6 @@ def show(comparison: Comparison, finished: Finished, table: Table, examples: int
     print()
     for line in example_lines(comparison, examples, {example.id: example for example in gold}, predictions):
         print(line)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Which rows of which table
-
-Chosen = tuple[str, Experiment, list[Row]]
-"""Name (or path) and content of an experiment, and the rows of it."""
-
-
-def find_rows(names: Sequence[str], experiment: Experiment) -> list[Row]:
-    """Return the built rows of these names, in any case; AvebenchError for one that none, or more than one, row has."""
-    built = [row for row in experiment.rows if not row.planned]
-    rows = []
-    for name in names:
-        labelled = [row for row in experiment.rows if row.label.casefold() == name.casefold()]
-        found = labelled or [row for row in built if row.model.casefold() == name.casefold()]
-        if not found:
-            known = {row.label for row in built} | {row.model for row in built}
-            raise AvebenchError(f"'{experiment.title}' has no row '{name}'. {near_matches(name, known)}")
-        if len(found) > 1:
-            raise AvebenchError(
-                f"The model '{name}' stands in several rows of '{experiment.title}': "
-                f"{', '.join(row.label for row in found)}. Name the row."
-            )
-        if found[0].planned:
-            raise AvebenchError(f"The row '{found[0].label}' of '{experiment.title}' is not built yet.")
-        if found[0] in rows:
-            raise AvebenchError(f"'{name}' is the row '{found[0].label}', which is named twice. Name different rows.")
-        rows.append(found[0])
-    return rows
-
-
-def choose_rows(names: Sequence[str], experiment: str | None) -> Chosen:
-    """Return name, content and rows of the named experiment, or else of the first packaged one that has all rows."""
-    return _candidates(names, experiment)[0]
-
-
-def _candidates(names: Sequence[str], experiment: str | None) -> list[Chosen]:
-    """Return the named experiment, or else every packaged one that has all rows; AvebenchError if there is none."""
-    if experiment is not None:
-        loaded = load_experiment(experiment_path(experiment))
-        return [(experiment, loaded, find_rows(names, loaded))]
-    packaged = {name: load_experiment(experiment_path(name)) for name in experiment_names()}
-    # What is made of rows of other tables would only be a second place for the same rows.
-    packaged = {name: loaded for name, loaded in packaged.items() if loaded.kind == "table" and not loaded.alias}
-    found = [(name, loaded, rows) for name, loaded in packaged.items() if (rows := _rows_or_none(names, loaded))]
-    if found:
-        return found
-    known = {name for loaded in packaged.values() for row in loaded.rows for name in (row.label, row.model)}
-    places = []
-    for wanted in names:
-        having = [loaded for loaded in packaged.values() if _has(wanted, loaded)]
-        if not having:
-            raise AvebenchError(f"No packaged experiment has a row '{wanted}'. {near_matches(wanted, known)}")
-        usable = [name for name, loaded in packaged.items() if _rows_or_none([wanted], loaded)]
-        if not usable:
-            find_rows([wanted], having[0])  # Says whether the row is not built or the model has several.
-        places.append(f"{wanted} ({', '.join(usable)})")
-    raise AvebenchError(f"No packaged experiment has all of these rows: {', '.join(places)}. Name rows of one table.")
-
-
-def _has(name: str, experiment: Experiment) -> bool:
-    return any(name.casefold() in {row.label.casefold(), row.model.casefold()} for row in experiment.rows)
-
-
-def _rows_or_none(names: Sequence[str], experiment: Experiment) -> list[Row] | None:
-    try:
-        return find_rows(names, experiment)
-    except AvebenchError:
-        return None
 
 
 def _built_in() -> str:

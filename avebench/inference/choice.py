@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avebench.cells import Overrides, flattened, resolve
-from avebench.comparison.command import find_rows
+from avebench.cells import flattened
 from avebench.errors import AvebenchError
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.inference.trained import SHOWN
 from avebench.registry import plugin
 from avebench.results import Result, Store
+from avebench.rows import find_rows, is_cell_of
 
 LISTED = 8
 """Number of cells that a message lists."""
@@ -75,26 +75,12 @@ def find_trained(choice: Choice) -> Result:
 
 
 def _is_of(result: Result, name: str, experiment: Experiment, row: Row) -> bool:
-    """Return whether a result is one of a row.
-
-    A cell that several tables share names the row that ran it first: then that row must be the same system.
-    """
+    """Return whether a result is one of a row; a cell that several tables share names the row that ran it first."""
     if (result.experiment, result.row) == (name, row.label):
         return True
-    if (result.model, result.protocol, result.control) != (row.model, row.protocol, row.control):
-        return False
     if result.experiment not in experiment_names():
         return False
-    first = load_experiment(experiment_path(result.experiment))
-    named = next((other for other in first.rows if other.label == result.row), None)
-    if named is None or named.planned:
-        return False
-    plain = Overrides(result.profile, {})
-    one, other = (
-        resolve(this, plain, table.defaults.options, result.train_fraction).config
-        for this, table in ((row, experiment), (named, first))
-    )
-    return one == other
+    return is_cell_of(result, load_experiment(experiment_path(result.experiment)), row, experiment)
 
 
 def _listed(results: Sequence[Result]) -> str:

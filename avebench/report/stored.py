@@ -11,13 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avebench.cells import Cell, DataChoice, flattened, merge
+from avebench.cells import Cell, DataChoice, flattened
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.metrics import METRICS, SCORER_VERSION
 from avebench.plan import Plan, PlannedRow, data_banner
 from avebench.recording import RESULTS, slug
 from avebench.results import Result, load_result
+from avebench.rows import is_cell_of
 from avebench.worker import TEST
 
 USUAL_METRICS = ("tag_precision", "tag_recall", "tag_f1", "cls_f1")
@@ -231,7 +232,7 @@ def _shared(finished: Sequence[_Found], experiments: Mapping[str, Experiment]) -
         for one in finished
         if one.experiment in known
         and (one.experiment, one.label) != (name, row.label)
-        and _is_cell_of(one, known[one.experiment], row, experiment)
+        and is_cell_of(one.cell.result, known[one.experiment], row, experiment)
     ]
 
 
@@ -245,19 +246,6 @@ def _is_own(sheet: Sheet, own: Set[tuple[str, str]]) -> bool:
         (sheet.plan.name, key) in own and _common(cell, sheet.settings) == set(sheet.settings.items())
         for key, cell in sheet.cells.items()
     )
-
-
-def _is_cell_of(one: _Found, its: Experiment, row: Row, experiment: Experiment) -> bool:
-    """Return whether the cell of a row of the table `its` is the cell of `row` of another table as well.
-
-    Whatever profile and `--set` laid over both: rows of one system with the same options have the same cells.
-    """
-    result = one.cell.result
-    origin = next((other for other in its.rows if other.label == one.label), None)
-    if origin is None or (result.model, result.protocol, result.control) != (row.model, row.protocol, row.control):
-        return False
-    options = [merge(where.defaults.options, which.options) for where, which in ((its, origin), (experiment, row))]
-    return options[0] == options[1] and origin.preset == row.preset
 
 
 # ---------------------------------------------------------------------------------------------------------------------
