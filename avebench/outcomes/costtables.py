@@ -97,7 +97,7 @@ def _notes(jobs: Sequence[Job], found: Found) -> list[str]:
 def cost_figure(experiment: Experiment, jobs: Sequence[Job], found: Found) -> Figure:
     """Return time and memory of a step and of a test pass against the number of attributes, on logarithmic axes."""
     panels = []
-    for phase, title in (("step", "training step"), ("test", "test")):
+    for phase, title in (("step", "Training step"), ("test", "Test")):
         for field, name, scale in (("seconds", "seconds", 1.0), ("peak_memory", "MiB", 2.0**20)):
             lines = []
             for label in dict.fromkeys(job.row for job in jobs):
