@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from avebench.cells import Cell, cell_name
 from avebench.errors import AvebenchError
 from avebench.experiment import Experiment, experiment_names
 from avebench.figures import draw
-from avebench.metrics import SCORER_VERSION
+from avebench.finishing import run_missing, stored_results
 from avebench.outcomes.costjobs import Found, Job, cost_device, cost_jobs, record_costs
 from avebench.outcomes.costtables import cost_figure, cost_plan_table, cost_table
 from avebench.outcomes.drawn import Drawn, draw_showcase, drawings_folder
@@ -27,9 +25,6 @@ from avebench.runrecords import track
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
 from avebench.tracking import tracking_uri
 from avebench.weights import write_atomically
-
-if TYPE_CHECKING:
-    from avebench.runner import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,46 +202,6 @@ def _forget(cells: Sequence[Cell], store: Store) -> None:
     for key in {key for cell in cells for key in (cell.key, cell.training_key)}:
         with store.lock(key):
             store.forget(key)
-
-
-def run_missing(
-    cells: Sequence[Cell], experiment: str, store: Store, device: str, jobs: int | None, debug: bool
-) -> dict[str, Failure]:
-    """Train and score the cells without a result; return the failures by key."""
-    pending = [cell for cell in cells if not store.finished(cell.key)]
-    if not pending:
-        return {}
-    from avebench.progress import Display
-    from avebench.runner import run_cells
-
-    on_gpu = device.startswith("cuda") or (device == "auto" and Path("/dev/nvidiactl").exists())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with Display(len(pending)) as display:
-        return run_cells(
-            pending,
-            experiment=experiment,
-            out=store.out,
-            jobs=jobs or (1 if on_gpu else cores),
-            device=device,
-            debug=debug,
-            show=display.show,
-        )
-
-
-def stored_results(cells: Sequence[Cell], store: Store) -> dict[str, Result]:
-    """Return the results of the finished cells; those of an older scorer are scored again, nothing is retrained."""
-    results = {}
-    for cell in cells:
-        if not store.finished(cell.key):
-            continue
-        result = store.load(cell.key)
-        if result.scorer_version != SCORER_VERSION:
-            from avebench.worker import rescore
-
-            with store.lock(cell.key):
-                result = rescore(result, cell, store)
-        results[cell.key] = result
-    return results
 
 
 def _record(

@@ -23,13 +23,13 @@ from avebench.examples import Example, Picture, Prediction, Span, pairs_from_spa
 from avebench.explaining import plates
 from avebench.explaining.plates import PANELS, PlateRow, plate_figure
 from avebench.explanation import Explanation
+from avebench.finishing import stored_results
 from avebench.model import Model
 from avebench.outcomes.drawn import Drawn, draw_showcase, drawings_folder, read_drawn
 from avebench.outcomes.outcome import outcome
 from avebench.outcomes.showcase import Showcase, Shown
 from avebench.plan import Plan, Request, make_plans
 from avebench.report import attention
-from avebench.reproduce import stored_results
 from avebench.results import Result, Store
 from avebench.tagging import character_units, word_units
 

@@ -16,11 +16,11 @@ from avebench.errors import AvebenchError
 from avebench.examplecounts import ExampleCounts, attribute_counts, count_example, read_counts
 from avebench.examples import Example
 from avebench.experiment import Row
+from avebench.finishing import run_missing, stored_results
 from avebench.metrics import SCORER_VERSION
 from avebench.plan import Plan
 from avebench.predictions import read_predictions
 from avebench.recording import recorded_folder, slug
-from avebench.reproduce import run_missing, stored_results
 from avebench.results import Result, Store, load_result
 from avebench.subsets import product_of
 from avebench.worker import TEST, Material, read_material
