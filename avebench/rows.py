@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avebench.cells import merge
+from avebench.cells import Overrides, resolve
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.results import Result
@@ -79,12 +79,21 @@ def _rows_or_none(names: Sequence[str], experiment: Experiment) -> list[Row] | N
 def is_cell_of(result: Result, origin: Experiment, row: Row, experiment: Experiment) -> bool:
     """Return whether the result of a cell that `origin` ran is of the cell of `row` in another table as well.
 
-    Whatever profile and `--set` laid over both: rows of one system with the same options have the same cells.
+    Whatever `--set` laid over both: rows of one system whose options come to the same config have the same cells.
     """
     its = next((other for other in origin.rows if other.label == result.row), None)
     if its is None or its.planned:
         return False
     if (result.model, result.protocol, result.control) != (row.model, row.protocol, row.control):
         return False
-    options = [merge(table.defaults.options, one.options) for table, one in ((origin, its), (experiment, row))]
-    return options[0] == options[1] and its.preset == row.preset
+    if its == row and origin.defaults == experiment.defaults:
+        return True
+    overrides = Overrides(result.profile, {})
+    try:
+        configs = [
+            resolve(one, overrides, table.defaults.options, result.train_fraction).config
+            for table, one in ((origin, its), (experiment, row))
+        ]
+    except AvebenchError:  # A row that cannot be run has no cells.
+        return False
+    return configs[0] == configs[1]

@@ -3,7 +3,7 @@
 The unit of resampling is the product: all sentences of a product are drawn, or swapped, together. A system's counts of
 one product are an array (R, 3): true positives, predicted and gold items in each of R repetitions. Its statistic is the
 mean over the repetitions of the micro average of each, the figure that the tables print. A resample draws the products
-once for both systems and all repetitions. Interval and p-values therefore say what another draw of test products would
+once for all systems and repetitions. Interval and p-values therefore say what another draw of test products would
 change about these R trained systems; what another training would change is the spread over the repetitions.
 
 * `bootstrap`: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval); for
@@ -17,6 +17,7 @@ Both ways have the same distribution.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -63,29 +64,31 @@ def statistic(sums: npt.NDArray[Any], measure: Measure) -> Figures:
     return means
 
 
-def contrast(
-    a: Counts, b: Counts, *, products: int, measure: Measure, seed: int, resamples: int = RESAMPLES
-) -> Contrast:
-    """Return how far two systems differ and how certain that is.
+def contrasts(
+    counts: Counts, *, products: int, measure: Measure, seed: int, resamples: int = RESAMPLES
+) -> dict[tuple[int, int], Contrast]:
+    """Return for every two of S systems how far they differ and how certain that is, by their places (i, j), i < j.
 
-    `a` and `b` (n, R, 3) are the counts of the same n products; `products` is the size of the whole test set, whose
-    other products have no count here (an attribute, a slice). Equal seeds give equal results. ValueError if the shapes
-    differ or there are fewer products than rows.
+    `counts` (S, n, R, 3) are those of the same n products; `products` is the size of the whole test set, whose other
+    products have no count here (an attribute, a slice). All pairs share the resamples. Equal seeds give equal results.
+    ValueError if the shape is another or there are fewer products than rows.
     """
-    if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
-        raise ValueError(f"counts are paired, (n, R, 3): {a.shape} and {b.shape}")
-    if not len(a) <= products:
-        raise ValueError(f"{len(a)} rows of counts of {products} products")
-    difference = float(statistic(a.sum(axis=0), measure) - statistic(b.sum(axis=0), measure))
+    if counts.ndim != 4 or counts.shape[3] != 3:
+        raise ValueError(f"counts are (S, n, R, 3): {counts.shape}")
+    if not counts.shape[1] <= products:
+        raise ValueError(f"{counts.shape[1]} rows of counts of {products} products")
+    figures = statistic(counts.sum(axis=1), measure)
     rng = np.random.default_rng(seed)
-    resampled = bootstrap(a, b, products, measure, resamples, rng)
-    swapped = randomisation(a, b, measure, resamples, rng)
-    return Contrast(
-        difference,
-        *_middle(resampled),
-        p_value(resampled - difference, difference),
-        p_value(swapped, difference),
-    )
+    resampled = bootstrap(counts, products, measure, resamples, rng)
+    swapped = randomisation(counts, measure, resamples, rng)
+    found = {}
+    for (i, j), null in swapped:
+        difference = float(figures[i] - figures[j])
+        drawn = resampled[:, i] - resampled[:, j]
+        found[i, j] = Contrast(
+            difference, *_middle(drawn), p_value(drawn - difference, difference), p_value(null, difference)
+        )
+    return found
 
 
 def intervals(
@@ -119,29 +122,31 @@ def p_value(null: Figures, observed: float) -> float:
     return float((1 + extreme) / (1 + len(null)))
 
 
-def bootstrap(
-    a: Counts, b: Counts, products: int, measure: Measure, resamples: int, rng: np.random.Generator
-) -> Figures:
-    """Return the difference in each resample of `products` products with replacement, (resamples,)."""
-    _, repetitions, _ = a.shape
-    rows = np.concatenate([a, b], axis=1).reshape(len(a), 6 * repetitions)
-    rows = rows[rows.any(axis=1)]
-    sums = np.concatenate(list(_drawn_sums(rows, products, resamples, rng)))
-    sums = sums.reshape(resamples, 2, repetitions, 3)
-    differences: Figures = statistic(sums[:, 0], measure) - statistic(sums[:, 1], measure)
-    return differences
+def bootstrap(counts: Counts, products: int, measure: Measure, resamples: int, rng: np.random.Generator) -> Figures:
+    """Return each system's figure in each resample of `products` products with replacement, (resamples, S)."""
+    systems, number, repetitions, _ = counts.shape
+    rows = counts.transpose(1, 0, 2, 3).reshape(number, systems * repetitions * 3)
+    sums = np.concatenate(list(_drawn_sums(rows[rows.any(axis=1)], products, resamples, rng)))
+    return statistic(sums.reshape(resamples, systems, repetitions, 3), measure)
 
 
-def randomisation(a: Counts, b: Counts, measure: Measure, resamples: int, rng: np.random.Generator) -> Figures:
-    """Return the difference after each product's counts were swapped between the systems or not, (resamples,).
+def randomisation(
+    counts: Counts, measure: Measure, resamples: int, rng: np.random.Generator
+) -> Iterator[tuple[tuple[int, int], Figures]]:
+    """Yield for every two systems the difference after each product's counts were swapped or not, (resamples,).
 
-    Each product is swapped with probability 1/2, in all repetitions at once.
+    Each product is swapped with probability 1/2, in all repetitions at once, and in one resample between any two.
     """
-    change = (b - a).reshape(len(a), 3 * a.shape[1])
-    # Swapping equal counts changes nothing.
-    moved = np.concatenate(list(_swapped_sums(change[change.any(axis=1)], resamples, rng))).reshape(-1, *a.shape[1:])
-    differences: Figures = statistic(a.sum(axis=0) + moved, measure) - statistic(b.sum(axis=0) - moved, measure)
-    return differences
+    systems, number, repetitions, _ = counts.shape
+    # Swapping equal counts changes nothing. What a swap moves between two systems is a difference of differences.
+    beyond = (counts[1:] - counts[0]).transpose(1, 0, 2, 3).reshape(number, (systems - 1) * repetitions * 3)
+    sums = np.concatenate(list(_swapped_sums(beyond[beyond.any(axis=1)], resamples, rng)))
+    sums = sums.reshape(resamples, systems - 1, repetitions, 3)
+    moved = np.concatenate([np.zeros_like(sums[:, :1]), sums], axis=1)
+    total = counts.sum(axis=1)
+    for i, j in itertools.combinations(range(systems), 2):
+        change = moved[:, j] - moved[:, i]
+        yield (i, j), statistic(total[i] + change, measure) - statistic(total[j] - change, measure)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -388,6 +388,40 @@ def test_the_cell_of_a_row_is_found_under_any_table_that_shares_it(place: Path, 
         find_trained(Choice("table6", "dictionary", tmp_path, repetition=1))
 
 
+TABLE = """
+title = "Mine"
+dataset = "demo"
+metrics = ["tag_f1"]
+defaults = { options = { fusion = "tem" } }
+[[rows]]
+label = "mine"
+model = "dram"
+options = { arm = "prototype", PLACE }
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        # The default of d', and another.
+        ("tem_inner = 200", True),
+        ("tem_inner = 100", False),
+    ],
+)
+def test_a_row_that_spells_out_a_default_has_the_same_cells(
+    place: Path, tmp_path: Path, options: str, same: bool
+) -> None:
+    stored(place, tmp_path, key="a" * 64, experiment="table6", row="DRAM", model="dram", profile="quick")
+    table = tmp_path / "mine.toml"
+    table.write_text(TABLE.replace("PLACE", options))
+    choice = Choice(str(table), "mine", tmp_path)
+    if same:
+        assert find_trained(choice).key == "a" * 64
+    else:
+        with pytest.raises(AvebenchError, match="No trained cell"):
+            find_trained(choice)
+
+
 def test_a_cell_that_is_not_what_it_was_is_refused(place: Path, tmp_path: Path) -> None:
     result, store = found(place, "DRAM"), Store(tmp_path)
     other = result.weights["text_encoder"].model_copy(update={"sha256": "0"})

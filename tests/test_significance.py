@@ -1,6 +1,7 @@
 """Paired tests and intervals against enumeration, scipy, and simulations in which the truth is known."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import stats
 
 from avebench import significance
 from avebench.metrics import Counts
-from avebench.significance import bootstrap, contrast, holm, p_value, randomisation, ratio, statistic
+from avebench.significance import Contrast, bootstrap, contrasts, holm, p_value, randomisation, ratio, statistic
 
 MEASURES = ("precision", "recall", "f1")
 WAYS = {"types": 0, "products": 10**9}
@@ -40,6 +41,13 @@ def _systems(
     return found[0], found[1]
 
 
+def contrast(a: np.ndarray, b: np.ndarray, **options: Any) -> Contrast:
+    """Return the contrast of two systems, which is all there is of two."""
+    ((pair, found),) = contrasts(np.stack([a, b]), **options).items()
+    assert pair == (0, 1)
+    return found
+
+
 @given(st.lists(st.integers(0, 50), min_size=3, max_size=3).map(sorted))
 def test_ratio_is_that_of_the_metrics(counts: list[int]) -> None:
     tp, predicted, gold = counts
@@ -51,14 +59,19 @@ def test_ratio_is_that_of_the_metrics(counts: list[int]) -> None:
 @pytest.mark.parametrize("measure", MEASURES)
 @pytest.mark.parametrize("elsewhere", [0, 1])
 def test_bootstrap_has_the_distribution_of_all_resamples(way: str, measure: str, elsewhere: int) -> None:
-    """Every one of 4^4 (5^5) ordered draws against 20,000 random ones; one product may have no counts."""
+    """Every one of 4^4 (5^5) ordered draws against 20,000 random ones; one product may have no counts.
+
+    Another system that is drawn with the two changes nothing.
+    """
     a, b = _systems(np.random.default_rng(3), 4, (0.8, 0.5), repetitions=2)
+    other, _ = _systems(np.random.default_rng(4), 4, (0.8, 0.5), repetitions=2)
     rows = np.concatenate([a, b], axis=1)
     rows = np.concatenate([rows, np.zeros((elsewhere, *rows.shape[1:]), rows.dtype)])
     draws = np.array(list(itertools.product(range(len(rows)), repeat=len(rows))))
     sums = rows[draws].sum(axis=1)
     exact = statistic(sums[:, :2], measure) - statistic(sums[:, 2:], measure)
-    drawn = bootstrap(a, b, 4 + elsewhere, measure, 20_000, np.random.default_rng(0))
+    _, first, second = bootstrap(np.stack([other, a, b]), 4 + elsewhere, measure, 20_000, np.random.default_rng(0)).T
+    drawn = first - second
     assert stats.ks_2samp(np.round(exact, 6), np.round(drawn, 6), method="asymp").statistic < 0.015 + 1 / len(exact)
 
 
@@ -69,7 +82,8 @@ def test_randomisation_has_the_distribution_of_all_swaps(way: str) -> None:
     exact = statistic(sums_a, "f1") - statistic(sums_b, "f1")
     observed = float(statistic(a.sum(axis=0), "f1") - statistic(b.sum(axis=0), "f1"))
     wanted = np.mean(np.abs(exact) >= abs(observed) - 1e-9)
-    drawn = randomisation(a, b, "f1", 20_000, np.random.default_rng(0))
+    other, _ = _systems(np.random.default_rng(2), 9, (0.8, 0.5), repetitions=2)
+    drawn = dict(randomisation(np.stack([other, a, b]), "f1", 20_000, np.random.default_rng(0)))[1, 2]
     assert p_value(drawn, observed) == pytest.approx(wanted, abs=4 * np.sqrt(wanted / 20_000))
     assert stats.ks_2samp(np.round(exact, 6), np.round(drawn, 6), method="asymp").statistic < 0.015
 
@@ -167,10 +181,25 @@ def test_equal_systems_and_empty_counts() -> None:
         assert (same.difference, same.low, same.high, same.p_bootstrap, same.p_randomisation) == (0, 0, 0, 1, 1)
 
 
-def test_counts_must_be_paired() -> None:
+def test_several_systems_have_the_contrasts_of_every_two() -> None:
+    """The difference is the same however many are compared; intervals and p-values within what resampling leaves."""
+    rng = np.random.default_rng(8)
+    systems = [system for hits in ((0.8, 0.75), (0.7, 0.6)) for system in _systems(rng, 300, hits, repetitions=2)]
+    found = contrasts(np.stack(systems), products=320, measure="f1", seed=3)
+    assert list(found) == list(itertools.combinations(range(4), 2))
+    for (i, j), together in found.items():
+        alone = contrast(systems[i], systems[j], products=320, measure="f1", seed=4)
+        assert together.difference == pytest.approx(alone.difference)
+        width = alone.high - alone.low
+        assert (together.low, together.high) == pytest.approx((alone.low, alone.high), abs=0.06 * width)
+        assert together.p_randomisation == pytest.approx(alone.p_randomisation, abs=0.025)
+        assert together.p_bootstrap == pytest.approx(alone.p_bootstrap, abs=0.025)
+
+
+def test_counts_must_have_their_shape() -> None:
     a, b = _systems(np.random.default_rng(4), 30, (0.8, 0.75))
-    with pytest.raises(ValueError, match="paired"):
-        contrast(a, b[:-1], products=30, measure="f1", seed=0)
+    with pytest.raises(ValueError, match=r"\(S, n, R, 3\)"):
+        contrasts(a, products=30, measure="f1", seed=0)
     with pytest.raises(ValueError, match="30 rows of counts of 29 products"):
         contrast(a, b, products=29, measure="f1", seed=0)
 

@@ -87,6 +87,7 @@ def test_measured_costs_are_a_chapter(
     assert kept(jobs[0], tmp_path / "runs") is None
     del wanted["6", "step_seconds"], wanted["6", "step_memory"]
     assert _figures(_report(["mine.toml"], tmp_path / "runs", capsys)) == wanted
+    assert f"{path} does not hold a measurement" in _report(["mine.toml"], tmp_path / "runs", capsys, "md")
 
 
 def test_recorded_costs_of_another_machine_are_a_chapter_of_their_own(

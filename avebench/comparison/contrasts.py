@@ -16,7 +16,7 @@ from avebench.examplecounts import AttributeFamily, ExampleCounts
 from avebench.metrics import METRICS, Counts, Family
 from avebench.results import Result
 from avebench.seeds import derive_seed
-from avebench.significance import RESAMPLES, Contrast, Measure, contrast, holm, intervals, ratio
+from avebench.significance import RESAMPLES, Contrast, Measure, contrasts, holm, intervals, ratio
 from avebench.slices import CATEGORY
 
 Kind = Literal["test", "attribute", "slice", "category"]
@@ -242,19 +242,11 @@ def _line(group: _Group, systems: int, products: int, resamples: int) -> Line:
             np.add.at(counts[place, :, repetition], np.searchsorted(touched, table[:, 0]), table[:, 1:])
     values = tuple(tuple(map(float, ratio(one.sum(axis=0), group.measure))) for one in counts)
     enough = np.count_nonzero(counts.any(axis=(0, 2, 3))) >= FEW_PRODUCTS
-    pairs = list(itertools.combinations(range(systems), 2)) if enough or group.kind == "test" else []
-    contrasts = {
-        (i, j): contrast(
-            counts[i],
-            counts[j],
-            products=products,
-            measure=group.measure,
-            seed=derive_seed("comparison"),
-            resamples=resamples,
-        )
-        for i, j in pairs
-    }
-    return Line(group.kind, group.name, group.examples, values, contrasts)
+    found: dict[Pair, Contrast] = {}
+    if enough or group.kind == "test":
+        seed = derive_seed("comparison")
+        found = contrasts(counts, products=products, measure=group.measure, seed=seed, resamples=resamples)
+    return Line(group.kind, group.name, group.examples, values, found)
 
 
 def _attribute_totals(systems: Sequence[System]) -> Iterator[Line]:

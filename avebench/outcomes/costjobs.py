@@ -148,15 +148,15 @@ def kept(job: Job, out: Path) -> Measurement | None:
         return None
 
 
-def all_kept(out: Path) -> list[CostRecord]:
-    """Return everything that is kept under `out` and can be read."""
-    found = []
+def all_kept(out: Path) -> tuple[list[CostRecord], list[Path]]:
+    """Return everything that is kept under `out`, and the files that cannot be read."""
+    found, unreadable = [], []
     for path in sorted((out / "costs").glob("*.json")):
         try:
             found.append(CostRecord.model_validate_json(path.read_bytes()))
-        except ValidationError:
-            continue
-    return found
+        except (OSError, ValidationError):
+            unreadable.append(path)
+    return found, unreadable
 
 
 def _path(job: Job, out: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from avebench.outcomes.drawn import Drawn, Plate, drawings_folder, read_drawn
 from avebench.report.chapters import Chapter, Overlay, with_overlays
 
-BUDGET = 3_600_000
+BUDGET = 1_800_000
 """Bytes of all drawings of a page, which as text are a third more."""
 RUNGS = ((1400, 85), (1100, 75), (800, 60))
 """Most pixels in width and the quality of JPEG, tried in this order until all drawings of a page fit the budget."""

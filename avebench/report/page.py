@@ -180,10 +180,20 @@ def _shown_cell(column: Column, cell: Cell, published: str, style: Style, proven
             values = " ".join(map(repr, cell.values))
             bar = cell.mean if style == "bars" else None
             return ShownCell(
-                text, repr(cell.mean), "measured", provenance.numbers(cell.cells), values if cell.cells else "", bar=bar
+                text,
+                _sort_key(cell.mean),
+                "measured",
+                provenance.numbers(cell.cells),
+                values if cell.cells else "",
+                bar=bar,
             )
         case str():
             return ShownCell(text, text, "number" if style == "matrix" else "text")
         case _:
             key = published if column.source == PUBLISHED else ""
-            return ShownCell(text, repr(cell), "published" if key else "number", published=key)
+            return ShownCell(text, _sort_key(cell), "published" if key else "number", published=key)
+
+
+def _sort_key(number: float) -> str:
+    """Return a number as what its column is sorted by."""
+    return f"{number:.8g}" if isinstance(number, float) else repr(number)

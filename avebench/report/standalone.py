@@ -24,21 +24,21 @@ from avebench.tables import result_table
 
 
 def statistics_chapters(
-    experiments: Mapping[str, Experiment], sheets: Iterable[Sheet], data: Path | None, *, named: bool, gaps: list[str]
+    experiments: Mapping[str, Experiment], sheets: Iterable[Sheet], data: Path | None, *, by_name: bool, gaps: list[str]
 ) -> list[Chapter]:
-    """Return a chapter per table of statistics: of those that were `named`, or of the data that the sheets are of."""
+    """Return a chapter per table of statistics: of those asked for `by_name`, or of the data that the sheets are of."""
     measured = {sheet.plan.data.fingerprint for sheet in sheets}
     chapters = []
     for name, experiment in experiments.items():
         if experiment.kind != "statistics":
             continue
         try:
-            plan = make_plan(Request(name, Path(), data=data if named else None, forgiving=True))
-            if not named and plan.data.fingerprint not in measured:
+            plan = make_plan(Request(name, Path(), data=data if by_name else None, forgiving=True))
+            if not by_name and plan.data.fingerprint not in measured:
                 continue
             table = published_statistics_table(plan)
         except AvebenchError as error:
-            gaps += [f"{name}: {error}"] if named else []
+            gaps += [f"{name}: {error}"] if by_name else []
             continue
         sheet = Sheet(plan, {}, {}, ())
         parts = (Part("table", "The table", (table,)),)
@@ -51,13 +51,15 @@ def statistics_chapters(
 
 
 def cost_chapters(
-    experiments: Mapping[str, Experiment], out: Path, *, recorded: bool, named: bool, gaps: list[str]
+    experiments: Mapping[str, Experiment], out: Path, *, recorded: bool, by_name: bool, gaps: list[str]
 ) -> list[Chapter]:
     """Return a chapter per cost experiment and machine on which some of it was measured."""
     costs = {name: one for name, one in experiments.items() if one.cost is not None}
     if not costs:
         return []
-    records = all_kept(out) + (_recorded(gaps) if recorded else [])
+    records, unreadable = all_kept(out)
+    gaps += [f"{path} does not hold a measurement of a cost. A run of its table takes it again." for path in unreadable]
+    records += _recorded(gaps) if recorded else []
     chapters = []
     unknown = {record.job.key() for record in records}
     for name, experiment in costs.items():
@@ -74,7 +76,7 @@ def cost_chapters(
                 where = (job.row, job.attributes, job.phase)
                 places.setdefault(record.job.place, {}).setdefault(where, record.measurement)
         chapters += [_cost_chapter(name, experiment, asked.values(), *one) for one in places.items()]
-        if not places and named:
+        if not places and by_name:
             gaps.append(f"Nothing of {name} is measured.")
     if unknown:
         gaps.append(

@@ -109,7 +109,7 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
     order = list(experiments)
     for place in sorted(pool, key=lambda place: (order.index(place[0]), place[1], place[2], -place[3], place[4])):
         sheets = _sheets(place[0], experiments[place[0]], pool[place])
-        kept = [sheet for sheet in sheets if _is_own(sheet, own)]
+        kept = [sheet for sheet in sheets if _is_own(sheet, own) or (_is_whole(sheet) and (names or place[3] == 1))]
         stored.sheets += kept if len(kept) > 1 else [replace(sheet, settings={}) for sheet in kept]
     measured = {sheet.plan.name for sheet in stored.sheets}
     if names:
@@ -237,15 +237,20 @@ def _shared(finished: Sequence[_Found], experiments: Mapping[str, Experiment]) -
 
 
 def _is_own(sheet: Sheet, own: Set[tuple[str, str]]) -> bool:
-    """Return whether the sheet was run for its own sake: a cell of its options is its `own`, or all its rows are there.
-
-    A table of which only single rows are cells of other tables is not shown.
-    """
-    whole = all(row.cells for row in sheet.plan.rows if not row.row.planned)
-    return whole or any(
+    """Return whether the sheet was run for its own sake: a cell of its options is its `own`."""
+    return any(
         (sheet.plan.name, key) in own and _common(cell, sheet.settings) == set(sheet.settings.items())
         for key, cell in sheet.cells.items()
     )
+
+
+def _is_whole(sheet: Sheet) -> bool:
+    """Return whether every row is there, be it as cells of other tables.
+
+    Such a sheet is shown of all training products, or where its table is asked for: the cells of a learning curve would
+    show tables at train fractions that nobody asked for.
+    """
+    return all(row.cells for row in sheet.plan.rows if not row.row.planned)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from avebench.figures import COLOURS, INK, RULE, Panel, draw_panel
 
 WIDTH, HEIGHT, LEGEND_LINE = 4.4, 2.7, 0.17
 """Inches: as wide as a telephone, so that a figure need not be made smaller there."""
+_PLAIN_GROUP = re.compile(r"<g(?: id=\"matplotlib\.[^\"]*\")?>((?:<(?!/?g\b)[^>]*>[^<]*)*)</g>")
+"""A group that says nothing of what is in it, and holds no other group."""
 
 
 def svg(name: str, panel: Panel) -> str:
@@ -53,11 +55,17 @@ def svg(name: str, panel: Panel) -> str:
 
 def _for_pages(svg: str) -> str:
     """Return matplotlib's SVG without prologue, metadata and names that several figures share, in a page's colours."""
-    svg = svg[svg.index("<svg") :].replace("<svg", '<svg role="img"', 1)
+    svg = svg[svg.index("<svg") :].replace("<svg", '<svg role="img" font-family="sans-serif"', 1)
     # Its style would hold for the whole page.
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.DOTALL)
     svg = _in_tags(r' id="\w+_\d+"', "", svg)
-    svg = _in_tags(r"(?<=\d\.\d\d)\d+", "", svg)
+    # A page holds hundreds of figures: places to a tenth of a point, small numbers such as widths to a hundredth.
+    svg = _in_tags(r"(?<=\d\.\d\d)\d+|(?<=\d\d\.\d)\d+", "", svg)
+    svg = _in_tags(r' transform="rotate\(-0[^"]*"|font-family: [^;"]*; |\s*\n', "", svg)
+    svg = re.sub(r">\s+<", "><", svg)
+    plain = 1
+    while plain:
+        svg, plain = _PLAIN_GROUP.subn(r"\1", svg)
     for number, colour in enumerate(COLOURS):
         svg = _in_tags(colour, f"var(--series-{number}, {colour})", svg)
     return _in_tags(INK, f"var(--ink, {INK})", _in_tags(RULE, f"var(--rule, {RULE})", svg))
@@ -65,4 +73,4 @@ def _for_pages(svg: str) -> str:
 
 def _in_tags(pattern: str, replacement: str, svg: str) -> str:
     """Replace a pattern within tags, never in the texts that a figure shows."""
-    return re.sub(pattern + "(?=[^<>]*>)", replacement, svg)
+    return re.sub(f"(?:{pattern})(?=[^<>]*>)", replacement, svg)

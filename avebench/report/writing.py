@@ -55,8 +55,8 @@ def _chapters(stored: Stored, names: Sequence[str], out: Path, recorded: bool, d
     """Return all chapters in the order of the experiments; one over all train fractions stands before its sheets."""
     asked, sheets, gaps = stored.experiments, stored.sheets, stored.gaps
     chapters = [
-        *statistics_chapters(asked, sheets, data, named=bool(names), gaps=gaps),
-        *cost_chapters(asked, out, recorded=recorded, named=bool(names), gaps=gaps),
+        *statistics_chapters(asked, sheets, data, by_name=bool(names), gaps=gaps),
+        *cost_chapters(asked, out, recorded=recorded, by_name=bool(names), gaps=gaps),
         *fraction_chapters(sheets),
         *make_chapters(sheets, Examiner(data)),
     ]

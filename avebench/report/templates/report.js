@@ -97,7 +97,11 @@ function showPublished(key) {
 }
 
 function show(button) {
-  document.getElementById("provenance-name").textContent = `${button.dataset.name}: ${button.textContent}`;
+  const place = button.closest("td");
+  const headings = place.closest("table").tHead.rows;
+  const heading = headings[headings.length - 1].cells[place.cellIndex];
+  const name = `${place.parentElement.cells[0].textContent}, ${heading.textContent}`;
+  document.getElementById("provenance-name").textContent = `${name}: ${button.textContent}`;
   content.replaceChildren();
   if (button.dataset.published) {
     showPublished(button.dataset.published);
@@ -113,7 +117,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (event.target === dialog) dialog.close();
   else if (button && button.classList.contains("sort")) sortBy(button.closest("th"));
-  else if (button && button.classList.contains("number")) show(button);
+  else if (button && button.closest("td")) show(button);
 });
 
 // A link into a part that is folded, and paper, need it open.
