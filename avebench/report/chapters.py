@@ -117,8 +117,8 @@ def _chapter(sheet: Sheet, examiner: Examiner) -> Chapter:
     intervals = {label: examiner.intervals(own, plan.experiment.metrics) for label, own in cells.items()}
     chapter = [table, Part("reproduction", _reproduction_heading(plan), (reproduction_table(sheet, intervals),))]
     if comparison is not None:
-        tables = (matrix_table(comparison), pairs_table(comparison))
-        chapter.append(Part("differences", "Rows against each other", tables, "matrix"))
+        chapter.append(Part("differences", "Rows against each other", (matrix_table(comparison),), "matrix"))
+        chapter.append(Part("pairs", "Every two rows", (pairs_table(comparison),)))
     chapter += [*rest[:-1], *_mistake_parts(sheet, evidence), *_threshold_parts(sheet, evidence), rest[-1]]
     gaps = [*_gaps(sheet, evidence), *reasons]
     return Chapter("", sheet, sheet_title(sheet), tuple(chapter), comparison, tuple(dict.fromkeys(gaps)))
