@@ -73,8 +73,8 @@ def run_cells(
     context = processes(heavy=any("training" in cell.config for cell in waiting))
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                cell = waiting.pop(0)
+            while len(running) < jobs and (cell := _startable(waiting, running, store)) is not None:
+                waiting.remove(cell)
                 receiver, sender = context.Pipe(duplex=False)
                 job = Job(cell, experiment, out, device, plugin_files(), debug)
                 process = context.Process(target=work, args=(job, sender), name=cell.row)
@@ -88,6 +88,12 @@ def run_cells(
             one.process.kill()
         raise
     return failures
+
+
+def _startable(waiting: Sequence[Cell], running: Sequence[_Running], store: Store) -> Cell | None:
+    """Return the first cell that need not wait for what a running one still trains; None if all would."""
+    training = {one.cell.training_key for one in running}
+    return next((one for one in waiting if one.training_key not in training or store.finished(one.training_key)), None)
 
 
 def processes(*, heavy: bool) -> ForkServerContext | SpawnContext:

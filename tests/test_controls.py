@@ -143,6 +143,10 @@ def test_one_training_serves_all_tests_of_it(tmp_path: Path, tiny_bert: Path, ti
     run = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--text-encoder", str(tiny_bert))
     done = avebench(tmp_path, *run, "--set", f"image_encoder={tiny_resnet}", "--jobs", "2")
     assert done.returncode == 0, done.stderr
+    # What needs a training that is under way gives way to what does not, and keeps no process waiting.
+    started = [line.removesuffix(" #0: started") for line in done.stderr.splitlines() if line.endswith("started")]
+    assert started[:2] == ["shuffled", "trained so"] and sorted(started) == sorted(rows)
+    assert "another process" not in done.stderr
     results = _results(tmp_path)
     trained = {path.parent.name for path in tmp_path.glob("runs/cells/*/weights.safetensors")}
     assert trained == {results["own"]["key"], results["trained so"]["key"]}
