@@ -28,6 +28,8 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 Figures = npt.NDArray[np.float64]
 Measure = Literal["precision", "recall", "f1"]
+Pair = tuple[int, int]
+"""Positions of two systems, the first named first; a difference is the first minus the second."""
 
 RESAMPLES = 10_000
 LEVEL = 95.0
@@ -66,7 +68,7 @@ def statistic(sums: npt.NDArray[Any], measure: Measure) -> Figures:
 
 def contrasts(
     counts: Counts, *, products: int, measure: Measure, seed: int, resamples: int = RESAMPLES
-) -> dict[tuple[int, int], Contrast]:
+) -> dict[Pair, Contrast]:
     """Return for every two of S systems how far they differ and how certain that is, by their places (i, j), i < j.
 
     `counts` (S, n, R, 3) are those of the same n products; `products` is the size of the whole test set, whose other
@@ -132,7 +134,7 @@ def bootstrap(counts: Counts, products: int, measure: Measure, resamples: int, r
 
 def randomisation(
     counts: Counts, measure: Measure, resamples: int, rng: np.random.Generator
-) -> Iterator[tuple[tuple[int, int], Figures]]:
+) -> Iterator[tuple[Pair, Figures]]:
     """Yield for every two systems the difference after each product's counts were swapped or not, (resamples,).
 
     Each product is swapped with probability 1/2, in all repetitions at once, and in one resample between any two.

@@ -16,7 +16,7 @@ from avebench.examplecounts import AttributeFamily, ExampleCounts
 from avebench.metrics import METRICS, Counts, Family
 from avebench.results import Result
 from avebench.seeds import derive_seed
-from avebench.significance import RESAMPLES, Contrast, Measure, contrasts, holm, intervals, ratio
+from avebench.significance import RESAMPLES, Contrast, Measure, Pair, contrasts, holm, intervals, ratio
 from avebench.slices import CATEGORY
 
 Kind = Literal["test", "attribute", "slice", "category"]
@@ -36,10 +36,6 @@ class System:
     def right(self, family: Family) -> list[int]:
         """Return for each example in how many repetitions it is right."""
         return [sum(one.right(family) for one in repetitions) for repetitions in zip(*self.counts, strict=True)]
-
-
-Pair = tuple[int, int]
-"""Positions of two systems, the first named first; a difference is the first minus the second."""
 
 
 @dataclass(frozen=True, slots=True)

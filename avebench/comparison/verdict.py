@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from avebench.comparison.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, Pair, System
+from avebench.comparison.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, System
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.examples import Example, Prediction, printable
 from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow, render
-from avebench.significance import LEVEL, RESAMPLES
+from avebench.significance import LEVEL, RESAMPLES, Pair
 from avebench.tables import FEW, HEADINGS, summary
 
 ALPHA = 0.05

@@ -109,7 +109,9 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
     order = list(experiments)
     for place in sorted(pool, key=lambda place: (order.index(place[0]), place[1], place[2], -place[3], place[4])):
         sheets = _sheets(place[0], experiments[place[0]], pool[place])
-        kept = [sheet for sheet in sheets if _is_own(sheet, own) or (_is_whole(sheet) and (names or place[3] == 1))]
+        # Asked for by name, a table may be made up of other tables' cells at any train fraction: see `_is_whole`.
+        adopted = bool(names) or place[3] == 1
+        kept = [sheet for sheet in sheets if _is_own(sheet, own) or (adopted and _is_whole(sheet))]
         stored.sheets += kept if len(kept) > 1 else [replace(sheet, settings={}) for sheet in kept]
     measured = {sheet.plan.name for sheet in stored.sheets}
     if names:
