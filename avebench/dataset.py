@@ -114,7 +114,8 @@ class Dataset(ABC):
         digest.update(json.dumps([self.card.name, self.card.reader, self.options.model_dump(mode="json")]).encode())
         assert self.folder is not None
         for path in sorted(self.annotation_files()):
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\x1f{file_digest(path)}\n".encode())
+            line = f"{path.relative_to(self.folder).as_posix()}\x1f{file_digest(path)}\n"
+            digest.update(line.encode(errors="surrogateescape"))
         for folder in self.picture_folders():
             digest.update(f"{folder_digest(folder)}\n".encode())
         return digest.hexdigest()

@@ -28,6 +28,7 @@ def picture_at(
     With "error" a missing file is not looked for here: `Picture.open` raises, so that systems which read no pictures
     run on a release without them. With "blank" a missing or broken file gives None, counted in `counts`.
     """
+    path = _on_disk(path)
     if missing_images == "blank":
         if not is_picture_file(path):
             counts["pictures missing"] += 1
@@ -36,6 +37,14 @@ def picture_at(
             counts["pictures broken"] += 1
             return None
     return Picture(name, path)
+
+
+def _on_disk(path: Path) -> Path:
+    """Return a path made of text from a file as this locale writes it: by its UTF-8 bytes, also where that is ASCII."""
+    try:
+        return Path(os.fsdecode(str(path).encode(errors="surrogateescape")))
+    except UnicodeEncodeError:  # Half of a surrogate pair names no file.
+        return path
 
 
 def is_picture_file(path: Path) -> bool:
@@ -48,6 +57,7 @@ def is_picture_file(path: Path) -> bool:
 
 def picture_fault(path: Path) -> str | None:
     """Return what is wrong with a picture file after decoding all of it, or None."""
+    path = _on_disk(path)
     if not is_picture_file(path):
         return "the picture is missing"
     try:
@@ -79,12 +89,12 @@ def folder_digest(folder: Path) -> str:
         return hashlib.sha256().hexdigest()
     modified = folder.stat().st_mtime_ns
     identity = f"{folder.resolve()}\x1f{modified}"
-    memo = cache_folder() / "folders" / hashlib.sha256(identity.encode()).hexdigest()
+    memo = cache_folder() / "folders" / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
     if memo.is_file():
         return memo.read_text()
     with os.scandir(folder) as entries:
-        files = sorted(
-            (entry.name, entry.stat().st_size)
+        files = sorted(  # As bytes: in the same order in every locale.
+            (os.fsencode(entry.name), entry.stat().st_size)
             for entry in entries
             if not entry.name.startswith(".")
             and Path(entry.name).suffix.lower() not in TEXT_SUFFIXES
@@ -92,7 +102,7 @@ def folder_digest(folder: Path) -> str:
         )
     digest = hashlib.sha256()
     for name, size in files:
-        digest.update(f"{name}\x1f{size}\n".encode(errors="surrogateescape"))
+        digest.update(name + f"\x1f{size}\n".encode())
     settled = time.time_ns() - modified > 2_000_000_000  # A file may still be arriving within the clock's resolution.
     if len(files) > LARGE_FOLDER and settled:
         try:

@@ -178,7 +178,7 @@ def _sqlite_path(uri: str) -> Path | None:
 def _turn(uri: str) -> Iterator[None]:
     path = _sqlite_path(uri)
     place = str(path.resolve()) if path is not None else uri
-    lock = cache_folder() / "locks" / (hashlib.sha256(place.encode()).hexdigest() + ".lock")
+    lock = cache_folder() / "locks" / (hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest() + ".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock, timeout=600):
         yield

@@ -55,7 +55,7 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, remembered in the cache by path, size and modification time."""
     status = path.stat()
     identity = f"{path.resolve()}\x1f{status.st_size}\x1f{status.st_mtime_ns}"
-    memo = cache_folder() / "digests" / hashlib.sha256(identity.encode()).hexdigest()
+    memo = cache_folder() / "digests" / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
     if memo.is_file():
         return memo.read_text()
     with path.open("rb") as stream:

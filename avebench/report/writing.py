@@ -45,7 +45,7 @@ def write_report(
         sys.stdout.write(text)
         return None
     try:
-        write_atomically(target, text)
+        write_atomically(target, text.encode(errors="surrogateescape"))  # Paths of a locale without UTF-8.
     except OSError as error:
         raise AvebenchError(f"{target} cannot be written ({error.strerror}). Choose another with --output.") from None
     return target
