@@ -69,7 +69,11 @@ def result_table(plan: Plan, results: Mapping[str, Result], failed: Container[st
         columns=columns,
         sections=sections,
         source=experiment.source.place() if experiment.source else "",
-        notes=[*_notes(plan, list(results.values()), published), *notes],
+        notes=[
+            *_notes(plan, list(results.values()), published),
+            *reading_notes(measured_rows(plan, results)),
+            *notes,
+        ],
         banner=plan.banner,
         marks=published_marks(),
     )
@@ -119,6 +123,27 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
     if places:
         notes.append(f"Published: {', '.join(places)}.")
     return [*notes, *caveat_notes(published)]
+
+
+def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
+    """Return which rows read their texts cut off, and which a longer training might still lift."""
+    cut, rising = [], []
+    for planned, found in rows:
+        most = max((result.truncated for result in found), default=0)
+        if most:
+            cut.append(f"{planned.row.label} {most:,} of {found[0].scores.examples:,}")
+        last = sum(len(result.history) > 1 and result.best_step == result.steps for result in found)
+        if last:
+            rising.append(f"{planned.row.label} ({last} of {len(found)})")
+    notes = []
+    if cut:
+        notes.append(
+            f"Test texts that run over the encoder's limit: {', '.join(cut)}. "
+            "Their ends were tagged O, so that values there count as missed."
+        )
+    if rising:
+        notes.append(f"Still rising, best on validation at the last step (repetitions): {', '.join(rising)}.")
+    return notes
 
 
 def caveat_notes(published: Mapping[str, Published]) -> list[str]:
