@@ -252,14 +252,20 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """Return `--set training.steps=100` options as a nested mapping; values are TOML, a bare word is a string."""
     import tomllib
 
+    from avebench import tomltext
+
     nested: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
+        if not setting.isprintable() and any("\ud800" <= character <= "\udfff" for character in setting):
+            raise AvebenchError(f"{name}: it holds bytes that are not UTF-8. Give it as UTF-8.")
         parts = name.split(".")
         if not equals or not all(parts):
             raise AvebenchError(f"--set {setting}: write KEY=VALUE, for instance --set training.steps=100.")
+        if len(parts) > tomltext.DEEPEST:
+            raise AvebenchError(f"--set {name[:40]}...: no option has so many parts. Give it as training.steps=100.")
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            value = tomltext.parse(f"value = {text}", name)["value"]
         except tomllib.TOMLDecodeError:
             value = text
         for part in reversed(parts):

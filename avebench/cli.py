@@ -9,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from avebench.door import enter
 from avebench.errors import AvebenchError
+from avebench.seeds import MOST_REPETITIONS
 from avebench.weights import Modality
 
 app = typer.Typer(
@@ -92,7 +94,9 @@ Profile = Annotated[
     str | None, typer.Option(help="paper or quick; default: paper on the table's own data, else quick.")
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or auto.")]
-Jobs = Annotated[int | None, typer.Option(help="Cells at a time; default: one per core, on a GPU one.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Cells at a time; default: one per core, on a GPU one.")
+]
 TextEncoder = Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")]
 ImageEncoder = Annotated[str | None, typer.Option(help="Hub id, folder or demo.")]
 MissingPictures = Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")]
@@ -148,7 +152,7 @@ def run(
     ] = None,
     data: DataFolder = None,
     rows: Annotated[str | None, typer.Option(help="Labels of rows to run, separated by commas.")] = None,
-    seeds: Annotated[int, typer.Option(help="Number of repetitions.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_REPETITIONS, help="Number of repetitions.")] = 1,
     train_fraction: TrainFraction = 1.0,
     profile: Profile = None,
     device: Device = "auto",
@@ -217,7 +221,10 @@ def compare(
         str | None, typer.Option(help="Data set to compare on; default: the table's own, else the demo set.")
     ] = None,
     data: DataFolder = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of repetitions; default: 1, recorded all.")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_REPETITIONS, help="Number of repetitions; default: 1, recorded all."),
+    ] = None,
     train_fraction: TrainFraction = 1.0,
     profile: Profile = None,
     device: Device = "auto",
@@ -233,7 +240,7 @@ def compare(
     ] = False,
     metric: Annotated[str | None, typer.Option(help="Metric to decide by; default: the table's first F1.")] = None,
     examples: Annotated[
-        int, typer.Option(min=0, help="How many examples to show that one system alone gets right.")
+        int, typer.Option(min=0, max=1000, help="How many examples to show that one system alone gets right.")
     ] = 0,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
@@ -418,7 +425,7 @@ def report(
 
 @app.command()
 def ui(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
     tracking_uri: Annotated[
         str | None, typer.Option(help="Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
     ] = None,
@@ -534,14 +541,4 @@ def data_convert(
 
 def main() -> None:
     """Run the command line; a request that cannot be carried out ends with one message and exit code 2."""
-    debug = "--debug" in sys.argv
-    try:
-        app()
-    except AvebenchError as error:
-        if debug:
-            raise
-        print(f"avebench: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("avebench: stopped. The same command continues where it was.", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(enter(app, debug="--debug" in sys.argv))

@@ -15,12 +15,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.metrics import METRICS
 from avebench.model import Protocol
+from avebench.tomltext import parse
 
 PUBLISHED_NAMES = {
     "precision": "tag_precision",
@@ -71,7 +72,7 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    label: str = Field(min_length=1, pattern=r"^[^/\\\x00-\x1f]+$")
+    label: str = Field(min_length=1)
     like: str | None = None
     """`<experiment>/<row label>` of a packaged row that this one is: the same system, so the same cells."""
     model: str
@@ -89,6 +90,13 @@ class Row(BaseModel):
     """A row that is not in the paper: the floor and the text-only row of every table."""
     planned: bool = False
     """Listed, not built yet: shown with its published figures, never run."""
+
+    @field_validator("label")
+    @classmethod
+    def _plain(cls, label: str) -> str:
+        if any(character in "/\\" or character < " " for character in label):
+            raise ValueError(f"a label has no slash, backslash, tab or line break ({label!r}). Leave it out")
+        return label
 
     def options_of(self, profile: str) -> dict[str, Any]:
         """Return the row's options under a profile, by top-level name."""
@@ -389,7 +397,7 @@ def _look_up_rows(content: dict[str, Any], path: Path) -> None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise AvebenchError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
     except OSError as error:

@@ -45,7 +45,7 @@ class ModelCard:
 class ModelConfig(BaseModel):
     """Options of every system. Unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     """Named sets of overrides, nested like the config itself."""
@@ -61,13 +61,13 @@ class ModelConfig(BaseModel):
 class TrainingConfig(BaseModel):
     """How the one training loop runs. The budget is `steps` or `epochs`, exactly one of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rates: dict[str, float] = Field(default_factory=lambda: {"default": 1e-3})
     """Rate per parameter group of the model; groups that are not named take `default`."""
-    adam_eps: float = 1e-8
-    weight_decay: float = 0.0
+    adam_eps: float = Field(default=1e-8, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
     clip_norm: float | None = Field(default=5.0, gt=0)
@@ -93,6 +93,8 @@ class TrainingConfig(BaseModel):
             raise ValueError("give exactly one of training.steps and training.epochs")
         if "default" not in self.learning_rates:
             raise ValueError("training.learning_rates needs the entry 'default'")
+        if any(rate < 0 for rate in self.learning_rates.values()):
+            raise ValueError("training.learning_rates: a rate is 0 or above")
         return self
 
     def selected(self, available: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from avebench.experiment import Experiment, Row, experiment_path, load_experimen
 from avebench.metrics import METRICS
 from avebench.registry import plugins
 from avebench.results import Result, Store
+from avebench.seeds import MOST_REPETITIONS
 
 Status = Literal["finished", "interrupted", "new"]
 
@@ -86,8 +87,8 @@ def make_plan(request: Request) -> Plan:
     """
     if not 0 < request.train_fraction <= 1:
         raise AvebenchError(f"--train-fraction {request.train_fraction}: give a number above 0 and at most 1.")
-    if request.repetitions < 1:
-        raise AvebenchError(f"--seeds {request.repetitions}: give at least 1.")
+    if not 1 <= request.repetitions <= MOST_REPETITIONS:
+        raise AvebenchError(f"--seeds {request.repetitions}: give a number from 1 to {MOST_REPETITIONS}.")
     path = experiment_path(request.experiment)
     experiment = load_experiment(path)
     rows = experiment.select(request.rows)

@@ -35,23 +35,38 @@ class Plugin:
     card: Any
 
     def load(self) -> ModuleType:
-        """Import the module and return it; AvebenchError if one of its three names is missing."""
-        if self.origin.endswith(".py"):
-            name = f"avebench_plugin_{self.source.stem}"
-            module = sys.modules.get(name)
-            if module is None:
-                spec = importlib.util.spec_from_file_location(name, self.source)
-                assert spec is not None and spec.loader is not None
-                module = importlib.util.module_from_spec(spec)
-                sys.modules[name] = module
-                spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(self.origin)
+        """Import the module and return it; AvebenchError if that fails or one of its three names is missing."""
+        try:
+            module = self._imported()
+        except AvebenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            # What a plug-in does when it is imported is its own affair, and not a fault of avebench.
+            what = f"{type(error).__name__}: {error}"
+            raise AvebenchError(f"The plug-in '{self.name}' ({self.origin}) cannot be imported: {what}.") from error
         for needed in ("Config", "Model") if self.kind == "models" else ("Options", "Dataset"):
             if not hasattr(module, needed):
                 raise AvebenchError(
                     f"The plug-in {self.origin} defines no '{needed}'. Every plug-in of {self.kind} does."
                 )
+        return module
+
+    def _imported(self) -> ModuleType:
+        if not self.origin.endswith(".py"):
+            return importlib.import_module(self.origin)
+        name = f"avebench_plugin_{self.source.stem}"
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, self.source)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            # Half a module must not be found in its place the next time.
+            del sys.modules[name]
+            raise
         return module
 
 

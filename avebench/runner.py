@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avebench.cells import Cell
-from avebench.errors import DataError
+from avebench.errors import AvebenchError, DataError
 from avebench.registry import plugin_files
 from avebench.results import Store
 from avebench.worker import Job, work
@@ -58,11 +58,14 @@ def run_cells(
 ) -> dict[str, Failure]:
     """Run the cells that are not finished, `jobs` at a time; return the failures by key.
 
-    DataError, after the running cells were stopped, if the data is broken: no row could be scored.
+    DataError, after the running cells were stopped, if the data is broken: no row could be scored; AvebenchError if
+    `jobs` is below 1.
 
     Every cell has a process of its own, so that a crash takes nothing with it, and one thread, so that the scores do
     not depend on `jobs`. A cell that another process on the same folder works on is waited for, not trained twice.
     """
+    if jobs < 1:
+        raise AvebenchError(f"{jobs} cells at a time would never end. Give at least 1.")
     store = Store(out)
     waiting = [cell for cell in cells if not store.finished(cell.key)]
     running: list[_Running] = []

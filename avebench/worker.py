@@ -6,11 +6,12 @@ import ctypes
 import dataclasses
 import json
 import os
+import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -57,13 +58,25 @@ class Job:
 
 def work(job: Job, connection: Connection) -> None:
     """Run one cell and tell the parent how it went; the entry point of a worker process."""
+    # Ctrl-C goes to every process of a terminal. The parent answers it, and ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
     keep_freed_memory()
+    with suppress(BrokenPipeError):
+        # Nobody listens any more where the parent was killed: the end of that is near, and not to be complained of.
+        _tell_outcome(job, connection)
+    connection.close()
+
+
+def _tell_outcome(job: Job, connection: Connection) -> None:
+    """Run one cell and tell the parent how it went."""
     try:
         for path in job.plugin_files:
             add_plugin_file(path)
         finish_cell(job, lambda kind, detail: connection.send((kind, detail)))
         connection.send(("finished", None))
+    except BrokenPipeError:
+        raise
     except DataError as error:
         connection.send(("refused", str(error)))
     except UnusableError as error:
@@ -76,7 +89,6 @@ def work(job: Job, connection: Connection) -> None:
         log = Store(job.out).folder(job.cell.key) / "error.log"
         write_atomically(log, traceback.format_exc())
         connection.send(("failed", f"{type(error).__name__}: {error} (details in {log})"))
-    connection.close()
 
 
 def die_with(parent: int) -> None:

@@ -55,7 +55,7 @@ def test_file_is_listed_without_being_run(tmp_path: Path) -> None:
     path.write_text(PLUGIN.format(name="mine"))
     registry.add_plugin_file(path)
     assert registry.plugin("models", "mine").card.summary == "made up"
-    with pytest.raises(ModuleNotFoundError):
+    with pytest.raises(AvebenchError, match="cannot be imported: ModuleNotFoundError"):
         registry.plugin("models", "mine").load()
 
 
