@@ -274,7 +274,8 @@ def compare(
 @app.command()
 def score(
     predictions: Annotated[
-        Path, typer.Argument(help="Prediction JSONL, or BIO columns as CoNLL (gold and predicted).")
+        Path,
+        typer.Argument(help="Prediction JSONL, or BIO columns as CoNLL (gold, predicted); - is standard input."),
     ],
     gold: Annotated[Path | None, typer.Option(help="Gold JSONL, or a file of gold BIO columns.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Take the gold annotation from this data set instead.")] = None,

@@ -8,11 +8,12 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from avebench.dataset import Fault
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Span
+from avebench.textfiles import foreign, opened
 
 SPAN_KEYS = ("attribute", "start", "end")
 
@@ -31,14 +32,17 @@ def fault(path: Path, line: int | None, field: str | None, message: str) -> Aveb
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (line counted from 1, text without its line end) of a UTF-8 file, unpacked if its name ends in `.gz`.
+    """Yield (line counted from 1, text without its line end) of a UTF-8 file, unpacked if it is gzip.
 
-    AvebenchError if the file is missing, empty, cut off, or not UTF-8 in some line. A byte order mark is dropped.
+    A byte order mark is dropped. AvebenchError if the file is missing, empty, cut off, or not UTF-8 in some line.
+    A pipe can be read more than once only within `avebench.textfiles.read_once`.
     """
     number = 0
     try:
-        with cast(BinaryIO, gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as stream:
+        with opened(path) as stream:
             for number, raw in enumerate(stream, start=1):
+                if number == 1 and (wrong := foreign(raw)) is not None:
+                    raise fault(path, 1, None, wrong)
                 try:
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,6 +12,7 @@ from typing import TypeVar
 from avebench.dataset import Fault
 from avebench.errors import AvebenchError
 from avebench.examples import Span
+from avebench.textfiles import foreign, opened
 
 Record = TypeVar("Record")
 
@@ -19,22 +22,30 @@ def numbered_lines(path: Path, shown: str) -> Iterator[tuple[int, str] | Fault]:
 
     A missing or empty file is one fault. A byte order mark at the start is taken off. `shown` names the file in faults.
     """
+    number = 0
     try:
-        stream = path.open("rb")
+        with opened(path) as stream:
+            for number, raw in enumerate(stream, start=1):
+                if number == 1 and (wrong := foreign(raw)) is not None:
+                    yield Fault(shown, 1, None, wrong)
+                    return
+                yield _decoded(number, raw, shown)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        yield Fault(shown, number + 1, None, f"the gzip file is broken ({error}). Write it again.")
+        return
     except OSError as error:
         yield Fault(shown, None, None, f"the file cannot be read ({error.strerror}). Put it there.")
         return
-    number = 0
-    with stream:
-        for number, raw in enumerate(stream, start=1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                yield Fault(shown, number, None, f"byte {error.start + 1} is not UTF-8. Save the file as UTF-8.")
-                continue
-            yield number, line.removesuffix("\n").removesuffix("\r")
     if number == 0:
         yield Fault(shown, None, None, "the file is empty.")
+
+
+def _decoded(number: int, raw: bytes, shown: str) -> tuple[int, str] | Fault:
+    try:
+        line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        return Fault(shown, number, None, f"byte {error.start + 1} is not UTF-8. Save the file as UTF-8.")
+    return number, line.removesuffix("\n").removesuffix("\r")
 
 
 def examples_of(records: Iterable[Record | Fault]) -> Iterator[Record]:

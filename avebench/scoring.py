@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from avebench.predictions import read_predictions
 from avebench.render import MEASURED, Column, Measured, Section, Table, TableRow
 from avebench.sequences import score_tag_sequences
 from avebench.tagging import split_tag
+from avebench.textfiles import is_stream, read_once
 
 FileFormat = Literal["jsonl", "conll"]
 _OF_TAGS: tuple[Family, ...] = ("tag", "cls", "cls_with_pad", "mae", "mae_by_attribute")
@@ -89,7 +91,7 @@ def file_format(path: Path) -> FileFormat:
 
     AvebenchError if the file cannot be read or is empty.
     """
-    name = path.with_suffix("") if path.suffix == ".gz" else path
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     if name.suffix in _SUFFIXES:
         return _SUFFIXES[name.suffix]
     first = next((text.strip() for _, text in text_lines(path) if text.strip()), "")
@@ -112,8 +114,29 @@ def score_file(
     JSON Lines need `gold`: a gold file (`units` cuts its texts where it gives no tokens) or the examples themselves.
     CoNLL columns hold both tags in one file (`gold` is None), or `gold` is the file with the gold tags; only they use
     `scheme`, and their attributes are read off the tags. With `released` their tokens are word pieces, joined to values
-    as the released code of DRAM does. AvebenchError names file, line and field of what is wrong.
+    as the released code of DRAM does. A pipe or standard input (`-`) is read once. AvebenchError names file, line and
+    field of what is wrong.
     """
+    if isinstance(gold, Path) and gold == path and is_stream(path):
+        raise AvebenchError(f"{path} cannot be both predictions and gold. Put one of them into a file.")
+    try:
+        with read_once(path), read_once(gold) if isinstance(gold, Path) else nullcontext():
+            return _score_read(path, gold, scheme, cls_source, form, units, slices, released)
+    except OSError as error:
+        raise AvebenchError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
+
+
+def _score_read(
+    path: Path,
+    gold: Path | Sequence[Example] | None,
+    scheme: ChunkScheme,
+    cls_source: ClsSource,
+    form: FileFormat | None,
+    units: Units,
+    slices: Callable[[Example], Iterable[str]] | None,
+    released: bool,
+) -> Report:
+    """Do what `score_file` says for a file that may be opened more than once."""
     if (form or file_format(path)) == "conll":
         if gold is not None and not isinstance(gold, Path):
             raise AvebenchError(
