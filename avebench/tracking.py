@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import socket
 import statistics
 import sys
@@ -115,13 +116,17 @@ def log(records: Sequence[RunRecord], tables: Files, *, out: Path, uri: str | No
             write_atomically(_marker(out, record), _dump(record, tables, out))
         print(
             f"MLflow at {target} did not take {len(records)} results ({_first_line(error)}). They are stored in {out}; "
-            "upload them later with `avebench sync`.",
+            f"upload them later with `{_sync_command(out)}`.",
             file=sys.stderr,
         )
         return False
     for record in records:
         _marker(out, record).unlink(missing_ok=True)
     return True
+
+
+def _sync_command(out: Path) -> str:
+    return "avebench sync" if out == Path("runs") else f"avebench sync --out {shlex.quote(str(out))}"
 
 
 def sync(out: Path, uri: str | None = None) -> int:
@@ -139,7 +144,7 @@ def sync(out: Path, uri: str | None = None) -> int:
         except Exception as error:  # MLflow raises its own, requests' and SQLAlchemy's errors.
             raise AvebenchError(
                 f"MLflow at {target} did not take the results of '{place}' ({_first_line(error)}). "
-                f"They stay in {out / PENDING}; run `avebench sync` again when it is back."
+                f"They stay in {out / PENDING}; run `{_sync_command(out)}` again when it is back."
             ) from error
         for path, _, _ in some:
             path.unlink()

@@ -346,6 +346,7 @@ def test_nothing_stored_is_said(
     assert written == Path("report.html")
     page = written.read_text()
     assert "There is no result to show." in page and "There is no finished cell under runs." in page
+    (tmp_path / "runs").mkdir()
     assert "No result of table6 is stored." in _written(tmp_path, capsys, "md", "table6")
     with pytest.raises(AvebenchError, match=r"No result and no experiment is called 'tabel6'.*table6"):
         read_stored(["tabel6"], tmp_path, recorded=False)
@@ -427,3 +428,10 @@ def test_other_data_are_not_taken_for_those_that_were_measured_on(
     assert any("jsonl here is another than the one that was measured on" in gap for gap in chapter["gaps"])
     assert not chapter["mistakes"] and COLOUR in {row["label"] for t in chapter["tables"] for row in t["rows"]}
     assert KIND in {row["label"] for table in chapter["tables"] for row in table["rows"]}
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AvebenchError, match="There is no folder nosuch"):
+        write_report([], out=Path("nosuch"), recorded=False, data=None, output=None, format="html")
+    assert not list(tmp_path.iterdir())

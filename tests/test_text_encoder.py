@@ -199,3 +199,24 @@ def test_a_broken_encoder_is_one_clear_error(
     message = str(caught.value)
     assert str(tmp_path) in message and "\n" not in message and message.endswith(".") and "\x1b" not in message, message
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("folder", "changes", "field"),
+    [
+        ("tiny_roberta", {"pad_token_id": None}, "pad_token_id is null"),
+        ("tiny_roberta", {"pad_token_id": 1, "max_position_embeddings": 3}, "max_position_embeddings is 3"),
+        ("tiny_roberta", {"pad_token_id": 1, "max_position_embeddings": 4}, "max_position_embeddings is 4"),
+        ("tiny_bert", {"max_position_embeddings": 2}, "max_position_embeddings is 2"),
+        ("tiny_bert", {"max_position_embeddings": "many"}, 'max_position_embeddings is "many"'),
+    ],
+)
+def test_an_encoder_without_room_for_a_text_is_refused(
+    folder: str, changes: dict[str, object], field: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    shutil.copytree(request.getfixturevalue(folder), tmp_path, dirs_exist_ok=True)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(AvebenchError) as caught:
+        TextEncoder(str(tmp_path), "word")
+    assert str(tmp_path) in str(caught.value) and f"config.json of the encoder {tmp_path}, {field}" in str(caught.value)

@@ -244,9 +244,9 @@ def test_a_server_that_is_away_fails_nothing(tmp_path: Path, uri: str, capsys: p
     assert not log(records, TABLES, out=out, uri=away)
     message = capsys.readouterr().err
     assert len(message.splitlines()) == 1
-    assert away in message and "avebench sync" in message
+    assert away in message and "avebench sync --out " in message
     assert len(list((out / "mlflow-pending").iterdir())) == 2
-    with pytest.raises(AvebenchError, match="run `avebench sync` again"):
+    with pytest.raises(AvebenchError, match=r"run `avebench sync --out .*` again"):
         sync(out, away)
     # The folder is moved before the upload: what waits names its files relative to it.
     out = out.rename(tmp_path / "moved")

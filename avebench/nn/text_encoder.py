@@ -180,7 +180,8 @@ def _array(values: Sequence[int]) -> _Ids:
 
 def _check_architecture(place: str, folder: Path) -> None:
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = config["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AvebenchError(
             f"The config.json of {place} names no model_type ({first_line(error)}) Name a folder saved by "
@@ -188,6 +189,27 @@ def _check_architecture(place: str, folder: Path) -> None:
         ) from None
     if kind not in ARCHITECTURES:
         raise AvebenchError(f"The type of {place} is '{kind}'; text encoders are of type {' or '.join(ARCHITECTURES)}.")
+    _check_room(place, config, kind)
+
+
+def _check_room(place: str, config: dict[str, Any], kind: str) -> None:
+    """Raise AvebenchError unless [CLS], a piece of text and [SEP] fit in; what config.json leaves out has defaults."""
+    reserved = 0
+    if kind == "roberta":
+        padding = config.get("pad_token_id", 1)
+        if type(padding) is not int or padding < 0:
+            raise AvebenchError(
+                f"In config.json of {place}, pad_token_id is {json.dumps(padding)}; RoBERTa counts positions from it. "
+                "Write the id of the tokenizer's padding symbol there, mostly 1."
+            )
+        reserved = padding + 1
+    positions = config.get("max_position_embeddings", 512)
+    if type(positions) is not int or positions < reserved + 3:
+        counted = f", the first {reserved} of which RoBERTa leaves out" if reserved else ""
+        raise AvebenchError(
+            f"In config.json of {place}, max_position_embeddings is {json.dumps(positions)}{counted}: there is no room "
+            "for a text between the two special symbols. Name an encoder that can read texts."
+        )
 
 
 def _load_tokenizer(place: str, folder: Path) -> Any:

@@ -30,9 +30,12 @@ def write_report(
     """Write the report of the named tables, or of all that have results, and return its file.
 
     Without `output` a page goes to `report.html`, every other format to standard output, for which None is returned.
-    AvebenchError if a name is unknown or the file cannot be written.
+    AvebenchError if a name is unknown, there is no folder `out`, or the file cannot be written.
     """
     stored = read_stored(names, out, recorded=recorded)
+    # The usual folder is not there before the first run, and the page says so; a folder that was named should be.
+    if not out.is_dir() and out != Path("runs"):
+        raise AvebenchError(f"There is no folder {out}. Run a table first, or name where one was run with --out.")
     chapters = _chapters(stored, names, out, recorded, data)
     if format == "html":
         chapters = with_attention(chapters, out)
