@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -16,7 +18,7 @@ from avebench.cells import Cell
 from avebench.errors import AvebenchError, DataError
 from avebench.registry import plugin_files
 from avebench.results import Store
-from avebench.worker import Job, work
+from avebench.worker import ENDING, Job, work
 
 EventKind = Literal["started", "waiting", "progress", "finished", "failed", "unusable", "refused"]
 
@@ -81,9 +83,10 @@ def run_cells(
                 receiver, sender = context.Pipe(duplex=False)
                 job = Job(cell, experiment, out, device, plugin_files(), debug)
                 process = context.Process(target=work, args=(job, sender), name=cell.row)
-                process.start()
-                sender.close()
-                running.append(_Running(cell, process, receiver))
+                with _signals_wait():  # A process that started is known, so that an interrupt ends it.
+                    process.start()
+                    sender.close()
+                    running.append(_Running(cell, process, receiver))
                 show(Event(cell, "started"))
             _collect(running, failures, show)
     except BaseException:
@@ -91,6 +94,16 @@ def run_cells(
             one.process.kill()
         raise
     return failures
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block is over; what it starts has to let them through again."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _startable(waiting: Sequence[Cell], running: Sequence[_Running], store: Store) -> Cell | None:
