@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from avebench.cells import Cell
 from avebench.errors import AvebenchError, DataError
 from avebench.registry import plugin_files
 from avebench.results import Store
-from avebench.worker import ENDING, Job, work
+from avebench.worker import Job, work
 
 EventKind = Literal["started", "waiting", "progress", "finished", "failed", "unusable", "refused"]
+ENDING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that end a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,19 @@ def run_cells(
 
 @contextmanager
 def _signals_wait() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block is over; what it starts has to let them through again."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    """Let Ctrl-C and SIGTERM wait until the block is over; they reach Python in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _startable(waiting: Sequence[Cell], running: Sequence[_Running], store: Store) -> Cell | None:

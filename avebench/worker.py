@@ -41,9 +41,6 @@ from avebench.weights import write_atomically
 TEST = "predictions.jsonl.gz"
 EXTENDED = "predictions-extended.jsonl.gz"
 
-ENDING = frozenset({signal.SIGINT, signal.SIGTERM})
-"""Signals that end a run; the parent holds them back while it starts a worker."""
-
 Tell = Callable[[str, Any], None]
 
 
@@ -63,7 +60,6 @@ def work(job: Job, connection: Connection) -> None:
     """Run one cell and tell the parent how it went; the entry point of a worker process."""
     # Ctrl-C goes to every process of a terminal. The parent answers it, and ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
     keep_freed_memory()
     with suppress(BrokenPipeError):

@@ -45,6 +45,33 @@ class Model:
 """
 
 
+INTERRUPTED = """
+import multiprocessing, os, signal, time
+from pathlib import Path
+from avebench.plan import Request, make_plan
+from avebench.registry import add_plugin_file
+from avebench.runner import run_cells
+from multiprocessing.context import ForkServerProcess
+
+start = ForkServerProcess.start
+def interrupted(process):
+    start(process)
+    os.kill(os.getpid(), signal.SIGINT)
+ForkServerProcess.start = interrupted
+
+if __name__ == "__main__":
+    add_plugin_file(Path("mine.py"))
+    cells = list(make_plan(Request("mine.toml", Path("runs"))).cells())
+    try:
+        run_cells(cells, experiment="mine", out=Path("runs"), jobs=1, device="cpu", show=str, debug=False)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    time.sleep(1)
+    print(len(multiprocessing.active_children()), flush=True)
+    os._exit(0)
+"""
+
+
 def _table(folder: Path, label: str = "mine", model: str = "mine", options: str = "") -> Path:
     path = folder / "mine.toml"
     path.write_text(TABLE.format(label=label, model=model, options=options))
@@ -107,6 +134,8 @@ def test_a_signal_ends_a_run_with_one_line(tmp_path: Path, number: signal.Signal
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What runs in the background ignores Ctrl-C and hands that on; a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + 60
     while not (tmp_path / "began").exists() and time.monotonic() < until and running.poll() is None:
@@ -219,3 +248,21 @@ def test_rates_have_bounds(fields: dict[str, object]) -> None:
     TrainingConfig(steps=1, learning_rates={"default": 0.0})
     with pytest.raises(ValueError, match=r"a rate is 0 or above|greater than or equal to 0|finite"):
         TrainingConfig.model_validate({"steps": 1, **fields})
+
+
+def test_an_interrupt_while_a_worker_starts_leaves_no_worker(tmp_path: Path) -> None:
+    """The signal comes after the process began and before the run has noted it."""
+    (tmp_path / "mine.py").write_text(CARD + SLOW)
+    _table(tmp_path)
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, "interrupted.py"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert done.stdout.split() == ["interrupted", "0"], done.stdout + done.stderr

@@ -34,7 +34,7 @@ def write_report(
     """
     stored = read_stored(names, out, recorded=recorded)
     # The usual folder is not there before the first run, and the page says so; a folder that was named should be.
-    if not out.is_dir() and out != Path("runs"):
+    if not recorded and not out.is_dir() and out != Path("runs"):
         raise AvebenchError(f"There is no folder {out}. Run a table first, or name where one was run with --out.")
     chapters = _chapters(stored, names, out, recorded, data)
     if format == "html":
