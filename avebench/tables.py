@@ -132,7 +132,7 @@ def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[s
         most = max((result.truncated for result in found), default=0)
         if most:
             cut.append(f"{planned.row.label} {most:,} of {found[0].scores.examples:,}")
-        last = sum(len(result.history) > 1 and result.best_step == result.steps for result in found)
+        last = sum(_ends_best(result) for result in found)
         if last:
             rising.append(f"{planned.row.label} ({last} of {len(found)})")
     notes = []
@@ -144,6 +144,11 @@ def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[s
     if rising:
         notes.append(f"Still rising, best on validation at the last step (repetitions): {', '.join(rising)}.")
     return notes
+
+
+def _ends_best(result: Result) -> bool:
+    """Return whether the best of several validations was the last; False where `last` is taken whatever it is."""
+    return result.selection != "last" and len(result.history) > 1 and result.best_step == result.steps
 
 
 def caveat_notes(published: Mapping[str, Published]) -> list[str]:

@@ -17,8 +17,9 @@ def _row(label: str) -> Any:
 
 def test_the_rows_and_the_number_of_repetitions_are_named() -> None:
     flat, rising, cut = result(best_step=10), result(best_step=20), result(best_step=10, truncated=3)
+    taken_as_it_is = result(best_step=20, selection="last")
     closed_form = result(best_step=0, steps=0, history=[])
-    rows = [(_row("a"), [flat, rising, rising]), (_row("b"), [flat, cut]), (_row("c"), [closed_form])]
+    rows = [(_row("a"), [flat, rising, rising]), (_row("b"), [flat, cut]), (_row("c"), [closed_form, taken_as_it_is])]
     assert reading_notes(rows) == [
         "Test texts that run over the encoder's limit: b 3 of 4. Their ends were tagged O, so that values there count "
         "as missed.",
