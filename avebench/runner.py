@@ -22,8 +22,7 @@ from avebench.results import Store
 from avebench.worker import Job, work
 
 EventKind = Literal["started", "waiting", "progress", "finished", "failed", "unusable", "refused"]
-ENDING = (signal.SIGINT, signal.SIGTERM)
-"""Signals that end a run."""
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ def _signals_wait() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDING}
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in _ENDING}
     try:
         yield
     finally:

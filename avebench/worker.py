@@ -6,6 +6,7 @@ import ctypes
 import dataclasses
 import json
 import os
+import select
 import signal
 import threading
 import time
@@ -58,9 +59,7 @@ class Job:
 
 def work(job: Job, connection: Connection) -> None:
     """Run one cell and tell the parent how it went; the entry point of a worker process."""
-    # Ctrl-C goes to every process of a terminal. The parent answers it, and ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
+    end_with_reader(connection)
     keep_freed_memory()
     with suppress(BrokenPipeError):
         # Nobody listens any more where the parent was killed: the end of that is near, and not to be complained of.
@@ -91,13 +90,20 @@ def _tell_outcome(job: Job, connection: Connection) -> None:
         connection.send(("failed", f"{type(error).__name__}: {error} (details in {log})"))
 
 
-def die_with(parent: int) -> None:
-    """End this process when its parent is gone, so that a killed run leaves nothing behind that still trains.
+def end_with_reader(connection: Connection) -> None:
+    """End this process when nobody can read `connection` any more: a killed run leaves nothing behind that trains.
 
-    The parent may be the server of the processes, which ends with the run.
+    The parent process says nothing of that: it may be the server of the processes, which lives as long as they do.
+    Ctrl-C goes to every process of a terminal; it is left to the reader, who ends this one.
     """
-    while os.getppid() == parent:
-        time.sleep(0.3)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_await_end, args=(connection.fileno(),), daemon=True).start()
+
+
+def _await_end(descriptor: int) -> None:
+    reader = select.poll()
+    reader.register(descriptor, select.POLLERR)
+    reader.poll()
     os._exit(1)
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,18 +34,16 @@ model = "{model}"
 options = {{ {options} }}
 """
 SLOW = """
-import time
+import os, time
 from pathlib import Path
 class Config(ModelConfig):
     pass
 class Model:
     @staticmethod
     def learn_vocabulary(config, schema, examples):
-        Path("began").touch()
+        Path("began").write_text(str(os.getpid()))
         time.sleep(120)
 """
-
-
 INTERRUPTED = """
 import multiprocessing, os, signal, time
 from pathlib import Path
@@ -147,6 +146,30 @@ def test_a_signal_ends_a_run_with_one_line(tmp_path: Path, number: signal.Signal
     assert "Traceback" not in said
     assert said.splitlines()[-1].endswith("The same command continues where it was.")
     assert said.count("avebench:") == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="this system does not show its processes as files")
+def test_a_killed_run_leaves_no_worker(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CARD + SLOW)
+    _table(tmp_path)
+    command = [COMMAND, "run", "mine.toml", "--plugin", "mine.py", "--no-mlflow"]
+    with (tmp_path / "said").open("w") as said:
+        running = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=said, stderr=said)
+    began = tmp_path / "began"
+    assert _within(60, lambda: began.exists() and began.read_text() != "")
+    running.kill()
+    running.wait()
+    assert _within(20, lambda: not Path(f"/proc/{began.read_text()}").exists())
+
+
+def _within(seconds: float, happened: Callable[[], bool]) -> bool:
+    """Return whether it happened in time."""
+    until = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def test_an_unforeseen_fault_is_two_lines_and_a_file(tmp_path: Path) -> None:

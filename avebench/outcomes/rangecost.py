@@ -7,11 +7,9 @@ in a process of its own, one after the other, on one thread. What was measured i
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,7 +24,7 @@ from avebench.provenance import resident_peak
 from avebench.registry import add_plugin_file, plugin, plugin_files
 from avebench.runner import processes
 from avebench.weights import PRECOMPUTED_IDS
-from avebench.worker import die_with, keep_freed_memory
+from avebench.worker import end_with_reader, keep_freed_memory
 
 ALPHABET = "abcdefgh"
 VALUE = "value"
@@ -223,7 +221,7 @@ def _in_process(context: Any, function: Callable[..., Any], arguments: tuple[Any
 
 def _answer(function: Callable[..., Any], arguments: tuple[Any, ...], connection: Connection) -> None:
     """Send what a function returns, or why it failed; the entry point of a process."""
-    threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
+    end_with_reader(connection)
     try:
         connection.send(function(*arguments))
     except Exception as error:  # Whatever it is, the other measurements go on.
