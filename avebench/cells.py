@@ -17,6 +17,7 @@ from typing import Any
 from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
+from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
 from avebench.weights import Kind, cache_folder, file_digest, weights_digest, write_atomically
 
@@ -257,7 +258,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not setting.isprintable() and any("\ud800" <= character <= "\udfff" for character in setting):
+        if not is_encodable(setting):
             raise AvebenchError(f"{name}: it holds bytes that are not UTF-8. Give it as UTF-8.")
         parts = name.split(".")
         if not equals or not all(parts):

@@ -12,7 +12,7 @@ import typer
 from avebench.door import enter
 from avebench.errors import AvebenchError
 from avebench.seeds import MOST_REPETITIONS
-from avebench.weights import Modality
+from avebench.weights import RUNS, Modality
 
 app = typer.Typer(
     name="avebench",
@@ -162,7 +162,7 @@ def run(
     missing_images: MissingPictures = None,
     option: Options = None,
     set_: Settings = None,
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     record: Annotated[bool, typer.Option("--record", help="Write results/ for the repository as well.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells again.")] = False,
     slices: Annotated[bool, typer.Option("--slices", help="Print F1 per slice as well.")] = False,
@@ -234,7 +234,7 @@ def compare(
     missing_images: MissingPictures = None,
     option: Options = None,
     set_: Settings = None,
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     recorded: Annotated[
         bool, typer.Option("--recorded", help="Compare what results/ holds, whatever its options; train nothing.")
     ] = False,
@@ -322,7 +322,7 @@ def predict(
     data: DataFolder = None,
     missing_images: MissingPictures = None,
     device: Device = "auto",
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
 ) -> None:
@@ -368,7 +368,7 @@ def explain(
     cell: CellKey = "",
     data: DataFolder = None,
     device: Device = "auto",
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
 ) -> None:
@@ -400,7 +400,7 @@ def report(
     experiments: Annotated[
         list[str] | None, typer.Argument(help="Names or paths of tables; default: all that have results.")
     ] = None,
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     recorded: Annotated[bool, typer.Option("--recorded", help="Show what results/ holds as well.")] = False,
     data: DataFolder = None,
     output: Annotated[
@@ -439,7 +439,7 @@ def ui(
 
 @app.command()
 def sync(
-    out: Out = Path("runs"),
+    out: Out = RUNS,
     tracking_uri: Annotated[
         str | None, typer.Option(help="Default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db.")
     ] = None,

@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable
@@ -114,6 +113,8 @@ def _let_go() -> None:
 
 def _kept_details() -> str:
     """Write the traceback of the fault at hand to a new file and say where it is."""
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", errors="replace", prefix="avebench-", suffix=".log", delete=False

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from avebench.dataset import Fault
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Span
-from avebench.textfiles import foreign, opened
+from avebench.reading import numbered_lines
 
 SPAN_KEYS = ("attribute", "start", "end")
 
@@ -35,26 +33,11 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield (line counted from 1, text without its line end) of a UTF-8 file, unpacked if it is gzip.
 
     A byte order mark is dropped. AvebenchError if the file is missing, empty, cut off, or not UTF-8 in some line.
-    A pipe can be read more than once only within `avebench.textfiles.read_once`.
     """
-    number = 0
-    try:
-        with opened(path) as stream:
-            for number, raw in enumerate(stream, start=1):
-                if number == 1 and (wrong := foreign(raw)) is not None:
-                    raise fault(path, 1, None, wrong)
-                try:
-                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    message = f"byte {error.start + 1} is not UTF-8. Save the file as UTF-8."
-                    raise fault(path, number, None, message) from None
-                yield number, text.removesuffix("\n").removesuffix("\r")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise fault(path, number + 1, None, f"the gzip file is broken ({error}). Write it again.") from None
-    except OSError as error:
-        raise fault(path, None, None, f"the file cannot be read ({error.strerror}). Check the path.") from None
-    if number == 0:
-        raise fault(path, None, None, "the file is empty.")
+    for one in numbered_lines(path, str(path)):
+        if isinstance(one, Fault):
+            raise AvebenchError(str(one))
+        yield one
 
 
 def json_lines(path: Path, keys: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from avebench.errors import AvebenchError
 from avebench.examples import Picture
-from avebench.weights import cache_folder, write_atomically
+from avebench.weights import cache_folder, place_digest, write_atomically
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".sample", ".toml", ".tsv", ".txt"})
 """Files in a picture folder that are no pictures; pictures of some releases have no suffix at all."""
@@ -89,7 +89,7 @@ def folder_digest(folder: Path) -> str:
         return hashlib.sha256().hexdigest()
     modified = folder.stat().st_mtime_ns
     identity = f"{folder.resolve()}\x1f{modified}"
-    memo = cache_folder() / "folders" / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
+    memo = cache_folder() / "folders" / place_digest(identity)
     if memo.is_file():
         return memo.read_text()
     with os.scandir(folder) as entries:

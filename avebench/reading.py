@@ -20,21 +20,23 @@ Record = TypeVar("Record")
 def numbered_lines(path: Path, shown: str) -> Iterator[tuple[int, str] | Fault]:
     """Yield (line counted from 1, text without its line end) of a UTF-8 file, or a `Fault` for what is not UTF-8.
 
-    A missing or empty file is one fault. A byte order mark at the start is taken off. `shown` names the file in faults.
+    What ends the reading, a file that is missing, empty, broken gzip, or of another kind, is one fault without a line.
+    A byte order mark at the start is taken off, gzip unpacked. `shown` names the file in faults. A pipe can be read
+    more than once only within `avebench.textfiles.read_once`.
     """
     number = 0
     try:
         with opened(path) as stream:
             for number, raw in enumerate(stream, start=1):
                 if number == 1 and (wrong := foreign(raw)) is not None:
-                    yield Fault(shown, 1, None, wrong)
+                    yield Fault(shown, None, None, wrong)
                     return
                 yield _decoded(number, raw, shown)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield Fault(shown, number + 1, None, f"the gzip file is broken ({error}). Write it again.")
+        yield Fault(shown, None, None, f"the gzip file is broken behind line {number} ({error}). Write it again.")
         return
     except OSError as error:
-        yield Fault(shown, None, None, f"the file cannot be read ({error.strerror}). Put it there.")
+        yield Fault(shown, None, None, f"the file cannot be read ({error.strerror}). Put it there, or check the path.")
         return
     if number == 0:
         yield Fault(shown, None, None, "the file is empty.")

@@ -119,42 +119,25 @@ def score_file(
     """
     if isinstance(gold, Path) and gold == path and is_stream(path):
         raise AvebenchError(f"{path} cannot be both predictions and gold. Put one of them into a file.")
-    try:
-        with read_once(path), read_once(gold) if isinstance(gold, Path) else nullcontext():
-            return _score_read(path, gold, scheme, cls_source, form, units, slices, released)
-    except OSError as error:
-        raise AvebenchError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
-
-
-def _score_read(
-    path: Path,
-    gold: Path | Sequence[Example] | None,
-    scheme: ChunkScheme,
-    cls_source: ClsSource,
-    form: FileFormat | None,
-    units: Units,
-    slices: Callable[[Example], Iterable[str]] | None,
-    released: bool,
-) -> Report:
-    """Do what `score_file` says for a file that may be opened more than once."""
-    if (form or file_format(path)) == "conll":
-        if gold is not None and not isinstance(gold, Path):
+    with read_once(path), read_once(gold) if isinstance(gold, Path) else nullcontext():
+        if (form or file_format(path)) == "conll":
+            if gold is not None and not isinstance(gold, Path):
+                raise AvebenchError(
+                    f"{path} holds columns of tags, which cannot be matched with examples. "
+                    "Give token, gold tag and predicted tag as columns, or a file with the gold tags with --gold."
+                )
+            return _score_tags(path, read_conll(path, gold), scheme, released)
+        if released:
             raise AvebenchError(
-                f"{path} holds columns of tags, which cannot be matched with examples. "
-                "Give token, gold tag and predicted tag as columns, or a file with the gold tags with --gold."
+                f"{path} is JSON Lines, whose values are stated. Only columns of word pieces and tags can be read by "
+                "--values released."
             )
-        return _score_tags(path, read_conll(path, gold), scheme, released)
-    if released:
-        raise AvebenchError(
-            f"{path} is JSON Lines, whose values are stated. Only columns of word pieces and tags can be read by "
-            "--values released."
-        )
-    if gold is None:
-        raise AvebenchError(
-            f"{path} is JSON Lines and holds no gold. Name the gold with --gold FILE or --dataset NAME."
-        )
-    examples = read_gold(gold, units) if isinstance(gold, Path) else gold
-    scores = score(examples, read_predictions(path, examples), slices, cls_source)
+        if gold is None:
+            raise AvebenchError(
+                f"{path} is JSON Lines and holds no gold. Name the gold with --gold FILE or --dataset NAME."
+            )
+        examples = read_gold(gold, units) if isinstance(gold, Path) else gold
+        scores = score(examples, read_predictions(path, examples), slices, cls_source)
     metrics = scores.metrics()
     _check(metrics, scores.examples, examples)
     attributes = frozenset[str]().union(*map(gold_attributes, examples))

@@ -11,6 +11,8 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from avebench.errors import AvebenchError
+
 STANDARD_INPUT = Path("-")
 _GZIP = b"\x1f\x8b"
 _kept: dict[Path, bytes] = {}
@@ -31,12 +33,15 @@ def is_stream(path: Path) -> bool:
 def read_once(path: Path) -> Iterator[None]:
     """Keep the bytes of a stream while the block runs, so that `opened` may open it again; a file is left alone.
 
-    OSError if the stream cannot be read.
+    AvebenchError if the stream cannot be read.
     """
     if not is_stream(path):
         yield
         return
-    _kept[path] = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+    try:
+        _kept[path] = sys.stdin.buffer.read() if path == STANDARD_INPUT else path.read_bytes()
+    except OSError as error:
+        raise AvebenchError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
     try:
         yield
     finally:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from avebench.errors import AvebenchError
-from avebench.weights import cache_folder, write_atomically
+from avebench.weights import RUNS, cache_folder, place_digest, write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -126,7 +126,7 @@ def log(records: Sequence[RunRecord], tables: Files, *, out: Path, uri: str | No
 
 
 def _sync_command(out: Path) -> str:
-    return "avebench sync" if out == Path("runs") else f"avebench sync --out {shlex.quote(str(out))}"
+    return "avebench sync" if out == RUNS else f"avebench sync --out {shlex.quote(str(out))}"
 
 
 def sync(out: Path, uri: str | None = None) -> int:
@@ -183,7 +183,7 @@ def _sqlite_path(uri: str) -> Path | None:
 def _turn(uri: str) -> Iterator[None]:
     path = _sqlite_path(uri)
     place = str(path.resolve()) if path is not None else uri
-    lock = cache_folder() / "locks" / (hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest() + ".lock")
+    lock = cache_folder() / "locks" / f"{place_digest(place)}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock, timeout=600):
         yield

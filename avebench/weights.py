@@ -33,11 +33,19 @@ PRECOMPUTED_TEXT_IDS = "sids_of_txts"
 RELEASED_VOCABULARY = ("vocab.label", "vocab.bio", "vocab.word")
 """The files of a vocabulary folder of that release."""
 
+RUNS = Path("runs")
+"""Folder of the finished cells where none is named."""
+
 
 def cache_folder() -> Path:
     """Return `$AVEBENCH_CACHE`, by default the user's cache folder; everything under it is safe to delete."""
     configured = os.environ.get("AVEBENCH_CACHE")
     return Path(configured) if configured else Path(user_cache_dir("avebench", appauthor=False))
+
+
+def place_digest(place: str) -> str:
+    """Return the SHA-256 of a path, with whatever else stands beside it: the same in a locale that is not UTF-8."""
+    return hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -55,7 +63,7 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, remembered in the cache by path, size and modification time."""
     status = path.stat()
     identity = f"{path.resolve()}\x1f{status.st_size}\x1f{status.st_mtime_ns}"
-    memo = cache_folder() / "digests" / hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
+    memo = cache_folder() / "digests" / place_digest(identity)
     if memo.is_file():
         return memo.read_text()
     with path.open("rb") as stream:

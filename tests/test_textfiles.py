@@ -2,11 +2,17 @@
 
 import gzip
 import json
+import os
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from commandline import COMMAND, avebench, environment
+
+from avebench.errors import AvebenchError
+from avebench.inference.predict import _check_files
+from avebench.inference.products import read_products
 
 GOLD = {"id": "p1", "text": "a blue dress", "spans": [{"attribute": "Color", "start": 2, "end": 6}]}
 PREDICTED = {"id": "p1", "attributes": {"Color": 1.0}, "spans": GOLD["spans"]}
@@ -100,3 +106,19 @@ def test_a_packed_column_file_is_read_under_any_name(tmp_path: Path) -> None:
     done = avebench(tmp_path, "data", "check", "conll", "--data", str(data))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "values: 3" in done.stdout
+
+
+@pytest.mark.parametrize("kind", [*WRONG, "gzip cut off"])
+def test_predict_answers_no_part_of_a_foreign_file(files: Path, kind: str) -> None:
+    """One fault of the whole file is not an answer to its first line, with the rest passed over."""
+    text = (json.dumps({"id": "p1", "text": "a blue dress"}) + "\n") * 2
+    content = gzip.compress(text.encode())[:-12] if kind == "gzip cut off" else _written_as(kind, text)
+    (files / "new").write_bytes(content)
+    with pytest.raises(AvebenchError, match="the gzip file is broken" if kind == "gzip cut off" else WRONG[kind]):
+        list(read_products(files / "new", "word", "error", Counter()))
+
+
+def test_predict_refuses_a_pipe(files: Path) -> None:
+    os.mkfifo(files / "pipe")
+    with pytest.raises(AvebenchError, match="a pipe cannot be continued"):
+        _check_files(files / "pipe", files / "out.jsonl")

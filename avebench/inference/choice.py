@@ -14,6 +14,7 @@ from avebench.inference.trained import SHOWN
 from avebench.registry import plugin
 from avebench.results import Result, Store
 from avebench.rows import find_rows, is_cell_of
+from avebench.weights import RUNS
 
 LISTED = 8
 """Number of cells that a message lists."""
@@ -114,5 +115,5 @@ def _training(choice: Choice, row: Row) -> str:
     words += ["--dataset", choice.dataset] if choice.dataset else []
     words += ["--train-fraction", f"{choice.train_fraction:g}"] if choice.train_fraction else []
     words += ["--seeds", str(choice.repetition + 1)] if choice.repetition else []
-    words += ["--out", str(choice.out)] if choice.out != Path("runs") else []
+    words += ["--out", str(choice.out)] if choice.out != RUNS else []
     return shlex.join(words)

@@ -29,6 +29,7 @@ from avebench.predictions import line_of, prediction_record
 from avebench.reading import is_encodable
 from avebench.render import Column, Section, Table, TableRow
 from avebench.tagging import text_units
+from avebench.textfiles import is_stream
 from avebench.weights import file_digest
 
 BLOCK = 256
@@ -81,8 +82,10 @@ def predict_file(
 def _check_files(source: Path, target: Path) -> None:
     """Raise AvebenchError for what could only fail later."""
     for path in (source, target):
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             raise AvebenchError(f"{path}: packed files cannot be continued. Give plain JSON Lines.")
+    if is_stream(source):
+        raise AvebenchError(f"--input {source}: a pipe cannot be continued. Give a file.")
     try:
         with source.open("rb") as stream:
             empty = not stream.read(1)

@@ -19,7 +19,7 @@ from avebench.report.chapters import Chapter, make_chapters, named
 from avebench.report.evidence import Examiner
 from avebench.report.standalone import cost_chapters, fraction_chapters, statistics_chapters
 from avebench.report.stored import Stored, read_stored
-from avebench.weights import write_atomically
+from avebench.weights import RUNS, write_atomically
 
 PAGE = Path("report.html")
 
@@ -34,7 +34,7 @@ def write_report(
     """
     stored = read_stored(names, out, recorded=recorded)
     # The usual folder is not there before the first run, and the page says so; a folder that was named should be.
-    if not recorded and not out.is_dir() and out != Path("runs"):
+    if not recorded and not out.is_dir() and out != RUNS:
         raise AvebenchError(f"There is no folder {out}. Run a table first, or name where one was run with --out.")
     chapters = _chapters(stored, names, out, recorded, data)
     if format == "html":
