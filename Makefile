@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench gpu lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -18,6 +18,10 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
+
+gpu: $(STAMP)
+	AVEBENCH_TEST_DEVICE=cuda $(BIN)/pytest tests/test_model_contract.py
+	$(BIN)/python tests/gpu.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

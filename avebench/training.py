@@ -28,7 +28,7 @@ from avebench.batching import MicroBatch, Positions, load, plan
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
-from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move
+from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move, repeat_exactly
 from avebench.provenance import resident_peak
 from avebench.seeds import derive_seed
 
@@ -108,7 +108,8 @@ def train(
 ) -> TrainingRecord:
     """Train `model` in place, leave the selected weights in it (in evaluation mode), and return what was done.
 
-    The same call with the same `folder` continues a run that was killed; on a CPU it ends with the same bits. For that,
+    The same call with the same `folder` continues a run that was killed; it ends with the same bits on a CPU, and on a
+    GPU unless an LSTM has dropout between its layers (cuDNN keeps the state of that dropout to itself). For that,
     all that training changes in a model must be parameters or persistent buffers, and `encode` and `collate` must draw
     nothing at random. Several calls must not share a folder; it is removed on return. The model was initialised by the
     caller; here torch, NumPy and Python are seeded from ("training", `repetition`) for dropout and the like.
@@ -126,6 +127,7 @@ def train(
     """
     _check(train, valid, config)
     place = _device(device, config)
+    repeat_exactly(place)
     _seed(repetition)
     run = _Run(model.to(place), train, valid, config, repetition, place, folder)
     run.score, run.report, run.checkpoint_seconds = score, report, checkpoint_seconds

@@ -1,6 +1,10 @@
-"""What every registered model must do, whatever it is. A new model needs one entry in `OPTIONS`."""
+"""What every registered model must do, whatever it is. A new model needs one entry in `OPTIONS`.
+
+The device is that of `$AVEBENCH_TEST_DEVICE` (`make gpu`), by default the CPU.
+"""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +17,13 @@ from avebench.evaluation import validation_metrics
 from avebench.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
 from avebench.explanation import Explains
 from avebench.model import Model
-from avebench.nn.neural import NeuralModel, move
+from avebench.nn.neural import NeuralModel, move, repeat_exactly
 from avebench.registry import plugin, plugins
 from avebench.tagging import word_units
 from avebench.training import train as fit
 
+DEVICE = os.environ.get("AVEBENCH_TEST_DEVICE", "cpu")
+TOLERANCE = 1e-5 if DEVICE == "cpu" else 1e-4
 SCHEMA = AttributeSchema(("color", "kind", "length"))
 TRAINING = {"batch_size": 4, "steps": 1, "epochs": None, "learning_rates": {"default": 1e-2}}
 BERT = {"text_encoder": "tiny_bert", "training": TRAINING}
@@ -130,15 +136,20 @@ def build(request: pytest.FixtureRequest) -> Any:
         torch.manual_seed(seed)
         vocabulary = json.loads(json.dumps(module.Model.learn_vocabulary(config, SCHEMA, EXAMPLES)))
         model: Model = module.Model(config, SCHEMA, vocabulary)
-        return model
+        return model.to(DEVICE) if isinstance(model, NeuralModel) else model
 
     return make
+
+
+def batch_of(model: NeuralModel, examples: list[Example]) -> dict[str, Any]:
+    return move(model.collate([model.encode(example) for example in examples]), torch.device(DEVICE))
 
 
 def train(model: Model, steps: int) -> None:
     """Fit the eight examples with Adam in two batches if there is anything to fit; the rate falls in the last third."""
     if not isinstance(model, NeuralModel):
         return
+    repeat_exactly(torch.device(DEVICE))
     torch.manual_seed(1)
     optimizer = torch.optim.Adam(
         [{"params": group, "lr": 5e-3} for group in model.parameter_groups().values()], betas=(0.9, 0.99)
@@ -147,7 +158,7 @@ def train(model: Model, steps: int) -> None:
     encoded = [model.encode(example) for example in EXAMPLES]
     model.train()
     for step in range(steps):
-        batch = move(model.collate(encoded[step % 2 :: 2]), torch.device("cpu"))
+        batch = move(model.collate(encoded[step % 2 :: 2]), torch.device(DEVICE))
         optimizer.zero_grad()
         sum(model(batch).values()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -216,11 +227,15 @@ def test_a_killed_training_continues_to_the_same_bits(build: Any, tmp_path: Path
                 raise KilledError
             return validation_metrics(EXAMPLES, predictions)
 
-        fit(model, EXAMPLES, EXAMPLES, config=config, repetition=0, folder=folder, score=score)
+        fit(model, EXAMPLES, EXAMPLES, config=config, repetition=0, folder=folder, score=score, device=DEVICE)
         return model
 
-    if not isinstance(build(), NeuralModel):
+    model = build()
+    if not isinstance(model, NeuralModel):
         pytest.skip("the loop does not train it")
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.LSTM) and module.dropout]
+    if DEVICE != "cpu" and layers:
+        pytest.skip("cuDNN keeps the state of the dropout between LSTM layers to itself")
     whole = run(tmp_path / "whole", None)
     with pytest.raises(KilledError):
         run(tmp_path / "killed", 3)
@@ -234,24 +249,28 @@ def test_half_precision_computes_the_same_losses_roughly(build: Any) -> None:
     if isinstance(model, NeuralModel):
         train(model, 20)
         model.eval()
-        batch = model.collate([model.encode(example) for example in EXAMPLES])
+        batch = batch_of(model, EXAMPLES)
         expected = model(batch)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
             found = model(batch)
-        sum(found.values()).backward()
         for name, loss in found.items():
             assert loss.dtype == torch.float32 and loss.item() == pytest.approx(expected[name].item(), rel=0.1, abs=0.1)
+        model.train()  # The LSTM of cuDNN has gradients in training mode alone.
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            sum(model(batch).values()).backward()
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        assert gradients and all(gradient.isfinite().all() for gradient in gradients)
 
 
 def assert_close(found: list[Prediction], expected: list[Prediction]) -> None:
     """Compare predictions; scores may differ in their last digits, as sums over matrices of another shape do."""
     for one, other in zip(found, expected, strict=True):
         assert (one.id, one.spans, one.pairs) == (other.id, other.spans, other.pairs)
-        assert dict(one.attributes) == pytest.approx(dict(other.attributes), abs=1e-5)
+        assert dict(one.attributes) == pytest.approx(dict(other.attributes), abs=TOLERANCE)
         assert (one.candidates is None) == (other.candidates is None)
         for mine, theirs in zip(one.candidates or (), other.candidates or (), strict=True):
             assert (mine[0], mine[2]) == (theirs[0], theirs[2])
-            assert mine[1] == pytest.approx(theirs[1], abs=1e-5)
+            assert mine[1] == pytest.approx(theirs[1], abs=TOLERANCE)
 
 
 def test_batches_do_not_change_predictions(build: Any) -> None:
@@ -312,7 +331,7 @@ def test_odd_texts_get_a_prediction(build: Any) -> None:
             assert span.attribute in SCHEMA.attributes
     if isinstance(model, NeuralModel):
         for chosen in (examples, examples[:1], examples[:2]):
-            losses = model(model.collate([model.encode(example) for example in chosen]))
+            losses = model(batch_of(model, chosen))
             assert all(loss.dim() == 0 and loss.isfinite() for loss in losses.values())
             sum(losses.values()).backward()
 
@@ -321,7 +340,7 @@ def test_annotation_that_no_tag_expresses_is_no_error(build: Any) -> None:
     model = build()
     if isinstance(model, NeuralModel):
         strange = Example("s", "red dress", ((0, 3), (4, 9)), (Span("color", 1, 3), Span("unheard-of", 4, 9)))
-        losses = model(model.collate([model.encode(strange)]))
+        losses = model(batch_of(model, [strange]))
         assert all(loss.isfinite() for loss in losses.values())
 
 
@@ -329,7 +348,7 @@ def test_gradients_reach_every_trainable_parameter(build: Any) -> None:
     model = build()
     if isinstance(model, NeuralModel):
         model.train()
-        sum(model(model.collate([model.encode(example) for example in EXAMPLES])).values()).backward()
+        sum(model(batch_of(model, EXAMPLES)).values()).backward()
         missed = [
             name
             for name, parameter in model.named_parameters()

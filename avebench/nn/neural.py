@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -125,6 +126,19 @@ def device_named(name: str) -> torch.device:
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise AvebenchError(f"The device '{name}' is not on this machine. Give --device cpu.")
     return place
+
+
+def repeat_exactly(place: torch.device) -> None:
+    """Let a GPU choose algorithms that give the same bits each time; on a CPU all that is used here does so anyway.
+
+    An operation that has no such algorithm runs as it does otherwise, with torch's warning. For the products of
+    matrices, cuBLAS reads its setting when it is first used, so this comes before anything is computed there. Memory is
+    not filled before it is written, which only finds faults, at some cost.
+    """
+    if place.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # Not in its stubs.
 
 
 def move(batch: Batch, device: torch.device) -> Batch:
