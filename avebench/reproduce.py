@@ -23,7 +23,7 @@ from avebench.render import emit
 from avebench.results import Result, Store
 from avebench.runrecords import track
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
-from avebench.tracking import tracking_uri
+from avebench.trackingplace import tracking_uri
 from avebench.weights import write_atomically
 
 
