@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 
 FORMAT = 2
@@ -226,6 +227,10 @@ def _remove(path: Path) -> None:
 
 
 def _unwritable(folder: Path, error: Exception) -> AvebenchError:
-    return AvebenchError(
-        f"The checkpoint folder {folder} cannot be written ({error}). Free space there or choose another with --out."
+    for partial in folder.glob(".*.partial"):  # Of a full disk, no byte is kept in vain.
+        _remove(partial)
+    return unwritable(
+        error,
+        folder,
+        f"The checkpoint folder {folder} cannot be written ({error}). Free space there or choose another with --out.",
     )

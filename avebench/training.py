@@ -25,7 +25,7 @@ from torch import Tensor
 
 from avebench import checkpoint
 from avebench.batching import MicroBatch, Positions, load, plan
-from avebench.errors import AvebenchError, near_matches
+from avebench.errors import AvebenchError, CellFailedError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
 from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move, repeat_exactly
@@ -122,8 +122,8 @@ def train(
     validation and else at most ten times a second. A checkpoint is written at every validation and every
     `checkpoint_seconds`.
 
-    AvebenchError if the budget cannot be carried out, a loss is not finite, the selection metric is missing or not
-    finite, or the folder cannot be written.
+    AvebenchError if the budget cannot be carried out, the selection metric is missing, or the folder cannot be written;
+    CellFailedError if a loss or the selection metric is not finite.
     """
     _check(train, valid, config)
     place = _device(device, config)
@@ -405,9 +405,9 @@ class _Run:
             raise self._not_finite(means, self.step)
         return means
 
-    def _not_finite(self, parts: Mapping[str, float], step: int) -> AvebenchError:
+    def _not_finite(self, parts: Mapping[str, float], step: int) -> CellFailedError:
         shown = ", ".join(f"{name} {value:g}" for name, value in parts.items())
-        return AvebenchError(
+        return CellFailedError(
             f"The loss is not finite at step {step} of {self.total} ({shown}). Lower training.learning_rates or "
             "training.clip_norm, or set training.precision to float32."
         )
@@ -435,7 +435,7 @@ class _Run:
     def _select(self, value: float) -> None:
         """Keep the weights if `value` is the best so far; stop if patience is over and half of the budget spent."""
         if not math.isfinite(value):
-            raise AvebenchError(f"The metric '{self.config.selection}' is not finite ({value}) at step {self.step}.")
+            raise CellFailedError(f"The metric '{self.config.selection}' is not finite ({value}) at step {self.step}.")
         if value > self.best_value:
             self.best_step, self.best_value, self.since_best = self.step, value, 0
             if self.step < self.total:
