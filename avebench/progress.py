@@ -18,7 +18,7 @@ PHASES = {
     "read": "reading the data",
     "vocabulary": "learning the vocabulary",
     "build": "building the model",
-    "train": "preparing the training",
+    "train": "preparing the training, or at its first step",
     "predict": "predicting",
     "predict_extended": "predicting the training products that were left out",
     "score": "scoring",
@@ -84,6 +84,8 @@ class Display:
             self._say(f"{name}: another process works on this cell; waiting for it")
         elif event.kind == "phase":
             self._enter(key, event.detail)
+        elif event.kind == "notice":
+            self._say(f"{name}: {event.detail}")
         elif event.kind == "progress":
             self.running[key].figures = event.detail
             if self.live is not None:

@@ -23,7 +23,7 @@ from avebench.results import Store
 from avebench.worker import Job, work
 
 EventKind = Literal[
-    "started", "waiting", "phase", "progress", "alive", "finished", "failed", "unusable", "refused", "full"
+    "started", "waiting", "phase", "notice", "progress", "alive", "finished", "failed", "unusable", "refused", "full"
 ]
 ALIVE_SECONDS = 1.0
 """How often every running cell is said to be alive."""

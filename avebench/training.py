@@ -28,6 +28,7 @@ from avebench.batching import MicroBatch, Positions, load, plan
 from avebench.errors import AvebenchError, CellFailedError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
+from avebench.nn.demand import check_demand
 from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move, repeat_exactly
 from avebench.provenance import resident_peak
 from avebench.seeds import derive_seed
@@ -104,6 +105,7 @@ def train(
     score: Score,
     device: str = "cpu",
     report: Callable[[Progress], None] = lambda progress: None,
+    notice: Callable[[str], None] = lambda line: None,
     checkpoint_seconds: float = 30.0,
 ) -> TrainingRecord:
     """Train `model` in place, leave the selected weights in it (in evaluation mode), and return what was done.
@@ -119,11 +121,11 @@ def train(
     steps, or after each epoch, and after the last step. `score` maps the predictions for `valid`, in order, to metrics;
     the first largest value of `config.selection` wins (with `last`, the last weights), and patience counts validations
     since. Predictions are made in float32 in every precision, as they are afterwards. `report` is called at every
-    validation and else at most ten times a second. A checkpoint is written at every validation and every
-    `checkpoint_seconds`.
+    validation and else at most ten times a second, `notice` with a sentence if the steps will be long. A checkpoint is
+    written at every validation and every `checkpoint_seconds`.
 
-    AvebenchError if the budget cannot be carried out, the selection metric is missing, or the folder cannot be written;
-    CellFailedError if a loss or the selection metric is not finite.
+    AvebenchError if the budget cannot be carried out, a batch is more than the free memory holds, the selection metric
+    is missing, or the folder cannot be written; CellFailedError if a loss or the selection metric is not finite.
     """
     _check(train, valid, config)
     place = _device(device, config)
@@ -131,6 +133,9 @@ def train(
     _seed(repetition)
     run = _Run(model.to(place), train, valid, config, repetition, place, folder)
     run.score, run.report, run.checkpoint_seconds = score, report, checkpoint_seconds
+    lengths = [run.model.length(encoded) for encoded in run.encoded]
+    if (said := check_demand(run.model, lengths, config.batch_size, run.total)) is not None:
+        notice(said)
     run.resume()
     run.loop()
     return run.finish()

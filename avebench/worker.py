@@ -344,6 +344,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         folder=folder / "checkpoint",
         score=lambda predictions: validation_metrics(material.valid, predictions),
         device=device,
+        notice=lambda line: tell("notice", line),
         report=lambda progress: tell(
             "progress",
             {

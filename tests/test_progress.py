@@ -55,7 +55,7 @@ def test_a_background_run_says_a_line_a_minute(clock: Clock, capsys: pytest.Capt
         "DRAM #0: started",
         "DRAM #0: reading the data, for 60 s",
         "DRAM #0: reading the data, for 2 min",
-        "DRAM #0: preparing the training, for 59 s",
+        "DRAM #0: preparing the training, or at its first step, for 59 s",
     ]
     figures = "DRAM #0: step 1,200 of 5,000, crf 3.142, range 0.5, valid tag_f1 61.23, 13 min left"
     assert said[4:-2] == [figures] * 16
