@@ -59,6 +59,8 @@ class Plan:
     banner: str
     """Said above the table when it is not the table's own data set; empty otherwise."""
     rows: tuple[PlannedRow, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the command line lays over every row, nested like a model's config."""
 
     def cells(self) -> list[Cell]:
         """Return all cells in table order, repetitions of a row together; a cell that two rows share stands once."""
@@ -120,7 +122,7 @@ def make_plan(request: Request) -> Plan:
             planned.append(PlannedRow(row, tuple(cells)))
     _check_rows(planned)
     check_settings(unknown, [row.model for row in rows if not row.planned])
-    return Plan(path.stem, experiment, data, request.train_fraction, banner, tuple(planned))
+    return Plan(path.stem, experiment, data, request.train_fraction, banner, tuple(planned), request.settings)
 
 
 MADE_UP = DataChoice("made-up", None, {}, "")
