@@ -19,7 +19,7 @@ from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
-from avebench.weights import Kind, cache_folder, file_digest, weights_digest, write_atomically
+from avebench.weights import Kind, cache_folder, file_digest, read_memo, weights_digest, write_memo
 
 KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
@@ -137,14 +137,11 @@ def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_f
         / "resolved"
         / (sha256([system.name, _source_digests(system), _core_digest(), row.preset, layers]) + ".json")
     )
-    if memo.is_file():
-        return Resolved(**json.loads(memo.read_text()))
+    if (known := read_memo(memo)) is not None:
+        return Resolved(**json.loads(known))
     resolved = _resolve(system, row, layers)
     content = {"config": resolved.config, "pretrained": resolved.pretrained, "unknown": list(resolved.unknown)}
-    try:
-        write_atomically(memo, json.dumps(content))
-    except OSError:  # A cache that cannot be written costs time, never a run.
-        return resolved
+    write_memo(memo, json.dumps(content))
     return resolved
 
 

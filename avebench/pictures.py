@@ -11,7 +11,7 @@ from typing import Literal
 
 from avebench.errors import AvebenchError
 from avebench.examples import Picture
-from avebench.weights import cache_folder, place_digest, write_atomically
+from avebench.weights import cache_folder, place_digest, read_memo, write_memo
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".sample", ".toml", ".tsv", ".txt"})
 """Files in a picture folder that are no pictures; pictures of some releases have no suffix at all."""
@@ -90,8 +90,8 @@ def folder_digest(folder: Path) -> str:
     modified = folder.stat().st_mtime_ns
     identity = f"{folder.resolve()}\x1f{modified}"
     memo = cache_folder() / "folders" / place_digest(identity)
-    if memo.is_file():
-        return memo.read_text()
+    if (known := read_memo(memo)) is not None:
+        return known
     with os.scandir(folder) as entries:
         files = sorted(  # As bytes: in the same order in every locale.
             (os.fsencode(entry.name), entry.stat().st_size)
@@ -105,8 +105,5 @@ def folder_digest(folder: Path) -> str:
         digest.update(name + f"\x1f{size}\n".encode())
     settled = time.time_ns() - modified > 2_000_000_000  # A file may still be arriving within the clock's resolution.
     if len(files) > LARGE_FOLDER and settled:
-        try:
-            write_atomically(memo, digest.hexdigest())
-        except OSError:  # A cache that cannot be written costs time, never a run.
-            return digest.hexdigest()
+        write_memo(memo, digest.hexdigest())
     return digest.hexdigest()

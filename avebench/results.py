@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from avebench.controls import Control
 from avebench.errors import AvebenchError
+from avebench.sealed import DamagedError, read_record, seal
 from avebench.weights import write_atomically
 
 RESULT_VERSION = 1
@@ -228,10 +229,10 @@ class Store:
 def load_result(path: Path) -> Result:
     """Read a result file; AvebenchError names the file and what is wrong."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AvebenchError(f"The result {path} cannot be read ({error}). Run its cell again with --fresh.") from None
-    if not isinstance(content, dict) or content.get("version") != RESULT_VERSION:
+        content = read_record(path)
+    except DamagedError as error:
+        raise AvebenchError(f"The result {path} cannot be read: {error}. Run its cell again with --fresh.") from None
+    if content.get("version") != RESULT_VERSION:
         raise AvebenchError(f"The result {path} is of another version. Run its cell again with --fresh.")
     try:
         return Result.model_validate(content)
@@ -242,5 +243,5 @@ def load_result(path: Path) -> Result:
 
 
 def dump(result: Result) -> str:
-    """Return a result as indented JSON."""
-    return json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    """Return a result as indented JSON, with its digest."""
+    return json.dumps(seal(result.model_dump(mode="json")), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -27,13 +27,23 @@ from avebench.dataset import Dataset
 from avebench.errors import AvebenchError, DataError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
-from avebench.inference.trained import CLOSED_FORM, RECORD, VOCABULARY, WEIGHTS, Trained, restored, write_schema
+from avebench.inference.trained import (
+    CLOSED_FORM,
+    RECORD,
+    SCHEMA,
+    VOCABULARY,
+    WEIGHTS,
+    Trained,
+    restored,
+    write_schema,
+)
 from avebench.metrics import SCORER_VERSION
 from avebench.model import TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
 from avebench.provenance import hardware, resident_peak, revision, versions
 from avebench.registry import add_plugin_file, plugin
 from avebench.results import Result, Store, Weight
+from avebench.sealed import seal, write_digests
 from avebench.seeds import derive_seed
 from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
@@ -41,6 +51,8 @@ from avebench.weights import write_atomically
 
 TEST = "predictions.jsonl.gz"
 EXTENDED = "predictions-extended.jsonl.gz"
+CHECKPOINT = "checkpoint"
+"""The folder of a cell that is being trained."""
 
 Tell = Callable[[str, Any], None]
 
@@ -293,6 +305,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         vocabulary = module.Model.learn_vocabulary(config, schema, material.train)
     write_atomically(folder / VOCABULARY, json.dumps(vocabulary, ensure_ascii=False))
     write_schema(folder, schema)
+    write_digests(folder, (VOCABULARY, SCHEMA))
     if not isinstance(config, TrainedConfig):
         return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
     import torch
@@ -311,14 +324,16 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         except AvebenchError as error:
             raise UnusableError(str(error)) from None
     if (folder / RECORD).is_file():
-        return restored(model, folder, device)
+        system = restored(model, folder, device)
+        checkpoint.clear(folder / CHECKPOINT)  # Of a training that ended just before it could do so.
+        return system
     record = train(
         model,
         material.train,
         material.valid,
         config=config.training,
         repetition=job.cell.repetition,
-        folder=folder / "checkpoint",
+        folder=folder / CHECKPOINT,
         score=lambda predictions: validation_metrics(material.valid, predictions),
         device=device,
         report=lambda progress: tell(
@@ -332,9 +347,12 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
             },
         ),
     )
-    # Weights first, then the record: with the record, the training of this cell is over.
+    # Weights first, then the record: with the record, the training of this cell is over. Its last checkpoint goes only
+    # then, so that a kill, or a disk that is full, costs no more than what came after it.
     write_atomically(folder / WEIGHTS, save(checkpoint.model_tensors(model)))
-    write_atomically(folder / RECORD, json.dumps(dataclasses.asdict(record)))
+    write_digests(folder, (WEIGHTS,))
+    write_atomically(folder / RECORD, json.dumps(seal(dataclasses.asdict(record))))
+    checkpoint.clear(folder / CHECKPOINT)
     return Trained(model, dataclasses.asdict(record), device)
 
 

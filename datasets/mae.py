@@ -36,7 +36,7 @@ from avebench.examples import AttributeSchema, Example, Picture, pairs_from_span
 from avebench.pictures import picture_at, picture_fault
 from avebench.reading import Marker, is_encodable
 from avebench.tagging import word_units
-from avebench.weights import cache_folder, encoder_folder, file_digest, write_atomically
+from avebench.weights import cache_folder, encoder_folder, file_digest, read_memo, write_memo
 
 CARD = DatasetCard(
     name="mae",
@@ -255,14 +255,11 @@ class Dataset(BaseDataset):
     def _survey(self) -> dict[str, Any]:
         """What one pass over all files finds, remembered by fingerprint: attribute counts, repeated ids, raw totals."""
         memo = cache_folder() / "mae" / f"{self.fingerprint()}.json"
-        if memo.is_file():
-            remembered: dict[str, Any] = json.loads(memo.read_text(encoding="utf-8"))
+        if (known := read_memo(memo)) is not None:
+            remembered: dict[str, Any] = json.loads(known)
             return remembered
         found = self._take_survey()
-        try:
-            write_atomically(memo, json.dumps(found, ensure_ascii=False))
-        except OSError:  # A cache that cannot be written costs time, never a run.
-            return found
+        write_memo(memo, json.dumps(found, ensure_ascii=False))
         return found
 
     def _take_survey(self) -> dict[str, Any]:
