@@ -66,7 +66,8 @@ damaged_memos: list[Path] = []
 def write_memo(path: Path, text: str) -> None:
     """Keep a text in the cache below its digest; a cache that cannot be written costs time, never a run."""
     try:
-        write_atomically(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        content = text.encode(errors="surrogateescape")
+        write_atomically(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
     except OSError:
         return
 
@@ -74,13 +75,13 @@ def write_memo(path: Path, text: str) -> None:
 def read_memo(path: Path) -> str | None:
     """Return the text of a memo; None if there is none, or if it is not what was written: then it is remembered."""
     try:
-        digest, _, text = path.read_bytes().decode(errors="replace").partition("\n")
+        digest, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
     except OSError:
-        digest = text = ""
-    if digest == hashlib.sha256(text.encode()).hexdigest():
-        return text
+        digest = content = b""
+    if digest == hashlib.sha256(content).hexdigest().encode():
+        return content.decode(errors="surrogateescape")
     damaged_memos.append(path)
     return None
 
