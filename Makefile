@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test bench gpu lint clean
+.PHONY: demo test bench corrupt gpu lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -22,6 +22,9 @@ bench: $(STAMP)
 gpu: $(STAMP)
 	AVEBENCH_TEST_DEVICE=cuda $(BIN)/pytest tests/test_model_contract.py
 	$(BIN)/python tests/gpu.py
+
+corrupt: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 1/2 & OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 2/2 && wait $$!
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Units = Literal["character", "word"]
+Units = Literal["character", "word", "fine"]
+"""Code points; words and punctuation marks; or words cut between letters and digits as well."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

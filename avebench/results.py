@@ -148,6 +148,9 @@ class Result(BaseModel):
     """What the reader did on its own: dropped lines, blank pictures."""
     truncated: int
     """Test examples with units beyond the encoder's limit."""
+    annotation: dict[str, dict[str, int]] = {}
+    """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
+    `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""
     seconds: dict[str, float]
     """Wall time per phase, in seconds; without training where that was another cell's."""
     peak_memory: int

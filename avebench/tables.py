@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
+from avebench.annotation import leak_note, reach_note
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, published_marks, published_rows
 from avebench.metrics import Counts, invariant_faults
@@ -135,7 +136,8 @@ def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[s
         last = sum(_ends_best(result) for result in found)
         if last:
             rising.append(f"{planned.row.label} ({last} of {len(found)})")
-    notes = []
+    stored = next((found[0].annotation for _, found in rows if found and found[0].annotation), {})
+    notes = [note for note in (reach_note(stored), leak_note(stored)) if note is not None]
     if cut:
         notes.append(
             f"Test texts that run over the encoder's limit: {', '.join(cut)}. "

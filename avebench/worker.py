@@ -20,6 +20,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from avebench.annotation import audit, same_id_sentence, shared_ids, stored_counts
 from avebench.cells import Cell
 from avebench.controls import with_control
 from avebench.data import open_dataset
@@ -171,6 +172,8 @@ def read_material(dataset: Dataset, fraction: float, repetition: int) -> Materia
     for split, examples in splits.items():
         if not examples:
             raise AvebenchError(f"The split '{split}' of {dataset.card.name} has no examples. Check its files.")
+    if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(splits))) is not None:
+        raise AvebenchError(twice)
     used, left_out = split_by_fraction(splits["train"], fraction, repetition)
     rule = SliceRule(splits["train"], used, dataset.schema().units)
     return Material(used, left_out, splits["valid"], splits["test"], rule)
@@ -281,6 +284,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         diagnostics=record["diagnostics"],
         reader_notes=dict(dataset.notes),
         truncated=truncated,
+        annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),
         versions=versions(),

@@ -95,6 +95,7 @@ class Dataset(BaseDataset):
 
     folder: Path
     options: Options
+    repeats_ids = True
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
         if folder is None:

@@ -124,7 +124,7 @@ class Model(NeuralModel):
         super().__init__(config, schema, vocabulary)
         self.attributes = _attributes(config, schema)
         self._numbers = {attribute: number for number, attribute in enumerate(self.attributes)}
-        tags = {"blank": config.blank_tag, "continuation": config.continuation_tag and schema.units == "word"}
+        tags = {"blank": config.blank_tag, "continuation": config.continuation_tag and schema.units != "character"}
         self.tags = TagSet(self.attributes if config.arm == "none" else [VALUE], **tags)
         self.labels = self.tags.labels
         self._sweeps = True

@@ -104,7 +104,7 @@ class TextEncoder(nn.Module):
         return EncodedText(_array(ids), _array(first), _array(counts), truncated=len(texts) - len(first))
 
     def _unit_text(self, text: str, start: int, end: int) -> str:
-        follows_space = self.units == "word" and start > 0 and text[start - 1].isspace()
+        follows_space = self.units != "character" and start > 0 and text[start - 1].isspace()
         return (" " if follows_space else "") + text[start:end]
 
     def _tokenise(self, texts: Sequence[str]) -> None:
