@@ -18,7 +18,7 @@ PatchPosition = Literal["shared", "own", "before"]
 
 
 class Read(NamedTuple):
-    """What the encoder made of a batch: S text positions, P patches.
+    """What the encoder made of a batch: S text positions, P patches. Of a batch with windows, B are its windows.
 
     `last` (B, S, H) are the last layer's states of the text, `cls_previous` (B, H) is [CLS] of the layer before,
     `patches` (B, P, H) the states of patch tokens where there are any, `attention` (B, S, P) how much of each patch a
@@ -72,7 +72,7 @@ class TextStream(nn.Module):
         if self.tem is not None:
             related, attention = self._related(self.tem, text, embeddings, batch, G)
             embeddings = embeddings + related
-        read = _read(text.layers(embeddings, mask), embeddings, embeddings.size(1))
+        read = _read(text.layers(embeddings, mask, batch), embeddings, embeddings.size(1))
         return read._replace(patches=None, attention=attention if attend else None)
 
     def _related(
@@ -154,11 +154,12 @@ class JointStream(nn.Module):
         """Return the states of a batch with patches G (B, P, C); `attention` is the first layer's, text to patch."""
         width = batch["ids"].size(1)
         words = batch["mask"] if self.masked else torch.ones_like(batch["mask"])
-        mask = torch.cat([words, batch["present"].unsqueeze(1).expand(-1, G.size(1))], dim=1)
+        present = text.of_windows(batch["present"], batch)
+        mask = torch.cat([words, present.unsqueeze(1).expand(-1, G.size(1))], dim=1)
         embeddings = self.embed(text, batch, G)
         if self.layer is not None:
             embeddings = self.layer(embeddings, mask)
-        read = _read(text.layers(embeddings, mask), embeddings, width)
+        read = _read(text.layers(embeddings, mask, batch), embeddings, width)
         if not attend:
             return read
         return read._replace(attention=_first_attention(text, embeddings, mask)[:, :width, width:])
