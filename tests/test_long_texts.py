@@ -280,6 +280,43 @@ def test_a_bilstm_has_no_limit() -> None:
     assert model.text_limit() is None and model.beyond(model.encode(words(900))) == 0
 
 
+def test_values_are_found_behind_the_limit_as_well_as_before_it() -> None:
+    """On texts of 130 words, of which the demo encoder reads 62 pieces at once, after 20 steps on texts of 30 words."""
+    draw = random.Random(0)
+
+    def example(number: int) -> Example:
+        text = " ".join(draw.choices(("red", "blue", "black", "dress", "shirt", "with", "cotton", "women"), k=number))
+        tokens = word_units(text)
+        spans = tuple(Span("color", *token) for token in tokens if text[slice(*token)] in {"red", "blue", "black"})
+        return Example("1", text, tokens, spans, pairs_from_spans(text, spans))
+
+    torch.manual_seed(0)
+    model = dram.Model(dram.Config(text_encoder="demo"), AttributeSchema(("color",), "word"), {}).train()
+    groups = model.parameter_groups()
+    rates = [{"params": groups[name], "lr": rate} for name, rate in (("text_encoder", 2e-4), ("default", 3e-3))]
+    optimizer, batch = torch.optim.Adam(rates), model.collate([model.encode(example(30)) for _ in range(6)])
+    for _ in range(20):
+        optimizer.zero_grad()
+        model(batch)["crf"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+    tests = [example(130) for _ in range(3)]
+    counts = {"before": [0, 0], "behind": [0, 0]}
+    for one, prediction in zip(tests, model.predict(tests), strict=True):
+        beyond = model.beyond(model.encode(one))
+        assert 130 - 62 <= beyond < 100, "no word is less than a piece"
+        limit = one.tokens[-beyond][0]
+        for part, count in counts.items():
+            gold, said = (
+                {span for span in spans if (span.start >= limit) == (part == "behind")}
+                for spans in (one.spans, prediction.spans)
+            )
+            count[0] += 2 * len(gold & said)
+            count[1] += len(gold) + len(said)
+    found = {part: 100 * right / both for part, (right, both) in counts.items()}
+    assert counts["behind"][1] > 100 and found["before"] > 90 and abs(found["before"] - found["behind"]) < 5, found
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Counting
 

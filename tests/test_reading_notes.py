@@ -13,8 +13,10 @@ from avebench.cells import LATER_OPTIONS, keyed_config
 from avebench.cli import app
 from avebench.data import open_dataset
 from avebench.errors import AvebenchError
+from avebench.experiment import experiment_path, load_experiment
 from avebench.finishing import stored_results
 from avebench.nn.unit_pieces import UnitPieces
+from avebench.outcomes.costjobs import cost_jobs, recorded_costs
 from avebench.outcomes.longtextstatistics import long_text_rows
 from avebench.plan import Request, make_plan
 from avebench.results import Store
@@ -158,6 +160,11 @@ def test_the_default_stays_out_of_keys_and_recorded_cells_are_found(tmp_path: Pa
     }
     keys = {cell.key for cell in make_plan(Request("table6", tmp_path, dataset="demo", repetitions=3)).cells()}
     assert set(recorded.values()) <= keys and len(recorded) >= 18
+    jobs = cost_jobs(load_experiment(experiment_path("range")), Request("range", tmp_path), "cpu")
+    here = {"machine": "", "torch": "", "device": ""}
+    records = recorded_costs(RESULTS / "range" / "made-up" / "measurements.json")
+    measured = {one.job.model_copy(update=here).key() for one in records}
+    assert measured == {job.model_copy(update=here).key() for job in jobs} and len(records) > 10
     request = Request("table6", tmp_path, dataset="demo", repetitions=3, settings={"long_texts": "cut"})
     others = {cell.key for cell in make_plan(request).cells()}
     assert len(keys & others) == 3, "of six systems the dictionary alone reads no encoder"
