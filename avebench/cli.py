@@ -392,6 +392,8 @@ def explain(
     trained = load_trained(result, Store(out), device, data)
     explanation = explained(trained, shown or single_product(text or "", image, trained), row)
     show(explanation, row, format.value)
+    for line in trained.long_texts(explanation.example).said():
+        typer.echo(line, err=True)
     if png is not None:
         typer.echo(draw(explanation, png), err=True)
 

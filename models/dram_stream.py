@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from avebench.errors import AvebenchError
 from avebench.models.dram_blocks import JointEmbeddings, SelfAttentionLayer, TextRelatedEmbeddings
 from avebench.nn.neural import Batch
 from avebench.nn.text_encoder import TextEncoder
@@ -130,7 +131,14 @@ class JointStream(nn.Module):
             self.layer = SelfAttentionLayer(text.hidden, bert.num_attention_heads, bert.hidden_dropout_prob)
         # RoBERTa numbers positions from the padding id + 1 on.
         self.first_position = bert.pad_token_id + 1 if bert.model_type == "roberta" else 0
-        text.limit -= patches if self.position == "own" else 1
+        beside = patches if self.position == "own" else 1
+        if text.limit < beside + 3:
+            raise AvebenchError(
+                f"{text.place[0].upper()}{text.place[1:]} reads {text.limit} positions at once; {patches} patches of a "
+                "picture leave no room for a text. Choose patch_position shared, a smaller image_size or another "
+                "text encoder."
+            )
+        text.limit -= beside
 
     def embed(self, text: TextEncoder, batch: Batch, G: Tensor) -> Tensor:  # noqa: N803
         """Return the input (B, S + P, H) of the encoder: text, then patches G (B, P, C)."""

@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
+from avebench.explanation import Explains
 from avebench.longtexts import LongTexts, values_behind
 from avebench.models import dram, jave, joint_bert, m_jave
 from avebench.nn import text_encoder
@@ -211,6 +212,14 @@ def test_every_system_reads_long_texts_whole(name: str, request: pytest.FixtureR
     limit = model.text_limit()
     assert limit == cut.text_limit() and limit is not None and limit <= 24
     assert [one.id for one in model.predict_encoded(encoded)] == [one.id for one in examples]
+    if isinstance(model, Explains):
+        explained = model.explain(examples[1])
+        figures = [
+            *explained.similarities.values(),
+            *([explained.attention] if explained.attention is not None else []),
+        ]
+        assert all(len(rows) == len(examples[1].tokens) for rows in figures)
+        assert (explained.attention is not None) == (getattr(model, "pictures", None) is not None)
     losses = sum(model.train()(model.collate(encoded)).values())
     assert torch.isfinite(losses)
     losses.backward()
@@ -272,6 +281,11 @@ def test_where_padding_is_seen_texts_are_cut(options: dict[str, Any], request: p
     encoded = model.encode(words(60))
     assert model.truncated(encoded) == model.beyond(encoded) > 30 and model.text_limit() == 20
     assert model.predict([words(60)])[0].id == "e0"
+
+
+def test_patches_that_leave_no_room_for_text_are_refused(request: pytest.FixtureRequest) -> None:
+    with pytest.raises(AvebenchError, match="reads 24 positions at once; 25 patches of a picture leave no room"):
+        build("V-IRC own positions, ARM", request, image_size=20)  # 5 x 5 patches.
 
 
 def test_a_bilstm_has_no_limit() -> None:

@@ -111,7 +111,8 @@ def test_long_texts_are_said_under_the_table_in_compare_predict_and_mlflow(
     text = ("--text", "red " + "word " * 120 + "blue")
     for row, way in (("whole", "read in overlapping windows"), ("short", "their ends tagged O")):
         said = _invoke("predict", "--experiment", "mine.toml", "--row", row, *text)
-        assert f"Texts that run over the encoder's limit of 64, {way}: 1." in " ".join(said.split())
+        said += _invoke("explain", "--experiment", "mine.toml", "--row", row, *text)
+        assert " ".join(said.split()).count(f"Texts that run over the encoder's limit of 64, {way}: 1.") == 2
     for cell, cut in zip(plan.cells(), (0, 2), strict=True):
         told = run_record(plan, cell, results[cell.key], store).metrics
         assert (told["test_texts_cut"], told["test_texts_over_limit"], told["training_texts_over_limit"]) == (cut, 2, 3)

@@ -53,10 +53,21 @@ class Trained:
             return self.model.predict(examples), LongTexts()
         model: Any = self.model
         encoded = [model.encode(example) for example in examples]
+        return model.predict_encoded(encoded), self._long_texts(examples, encoded)
+
+    def long_texts(self, example: Example) -> LongTexts:
+        """Return whether an example runs over the encoder's limit."""
+        if not isinstance(self.model.config, TrainedConfig):
+            return LongTexts()
+        model: Any = self.model
+        return self._long_texts([example], [model.encode(example)])
+
+    def _long_texts(self, examples: Sequence[Example], encoded: Sequence[Any]) -> LongTexts:
+        model: Any = self.model
         long = LongTexts(limit=model.text_limit())
         for example, one in zip(examples, encoded, strict=True):
             long.count(example, model.beyond(one), cut=model.truncated(one) > 0)
-        return model.predict_encoded(encoded), long
+        return long
 
 
 def write_schema(folder: Path, schema: AttributeSchema) -> None:
