@@ -25,6 +25,18 @@ KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
 
 
+LATER_OPTIONS: dict[str, Any] = {"long_texts": "window"}
+"""Options that came after results had been recorded, with the values that stay out of keys: they change nothing there.
+
+Where texts are over the limit, `long_texts` does: a result made before it says that it was cut (`Result.over_limit`).
+"""
+
+
+def keyed_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved config tells cells apart: without later options at the values of `LATER_OPTIONS`."""
+    return {name: value for name, value in config.items() if name not in LATER_OPTIONS or value != LATER_OPTIONS[name]}
+
+
 def kind_of(role: str) -> Kind:
     """Return how something pretrained is named in a role."""
     return KINDS.get(role, "files")
@@ -214,7 +226,7 @@ def cells_of_row(
         for role, name in sorted(resolved.pretrained.items())
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.
-    keyed = {**resolved.config, **{role: weight["sha256"] for role, weight in weights.items()}}
+    keyed = {**keyed_config(resolved.config), **{role: weight["sha256"] for role, weight in weights.items()}}
     content = {
         "model": card.name,
         "implementation": card.implementation,

@@ -75,6 +75,23 @@ class Weight(BaseModel):
     sha256: str
 
 
+class OverLimit(BaseModel):
+    """Which texts run over what the encoder reads at once, and what lies behind it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int | None
+    """What the encoder reads at once, mostly in word pieces, special symbols included; None: it is not known."""
+    test: int
+    """Test examples that run over it."""
+    train: int | None
+    """Training examples that run over it; None: they were not counted."""
+    train_cut: int | None
+    """Training examples whose units beyond it were cut off; None: as `train`."""
+    values: int
+    """Gold values of the test examples that do not lie wholly within it."""
+
+
 class Result(BaseModel):
     """Everything that is known of one finished cell. Tables, reports and comparisons are functions of it."""
 
@@ -147,7 +164,9 @@ class Result(BaseModel):
     reader_notes: dict[str, int]
     """What the reader did on its own: dropped lines, blank pictures."""
     truncated: int
-    """Test examples with units beyond the encoder's limit."""
+    """Test examples whose units beyond the encoder's limit were cut off and tagged O."""
+    over_limit: OverLimit | None = None
+    """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
     annotation: dict[str, dict[str, int]] = {}
     """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
     `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""

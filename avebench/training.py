@@ -64,7 +64,8 @@ class TrainingRecord:
     `seconds` are those of `encode`, `train`, `validate` and `checkpoint`, over all attempts of a resumed run as far as
     they were checkpointed. `examples_per_second` counts training alone. `peak_memory_bytes` is the largest resident
     set of the process so far on a CPU, the largest allocation on a GPU. `parameters` holds the number `trained` and
-    the `total`. `diagnostics` are the model's own, "initial" and "trained".
+    the `total`. `diagnostics` are the model's own, "initial" and "trained". `over_limit` counts the training examples
+    with units beyond what the encoder reads at once, `truncated` those of which such units are cut off.
     """
 
     steps: int
@@ -78,6 +79,8 @@ class TrainingRecord:
     peak_memory_bytes: int
     parameters: dict[str, int]
     diagnostics: dict[str, dict[str, float]]
+    over_limit: int | None = None
+    truncated: int | None = None
 
 
 def rate_factor(config: TrainingConfig, step: int, total_steps: int) -> float:
@@ -556,4 +559,6 @@ class _Run:
             peak_memory_bytes=self._peak_memory(),
             parameters=sizes,
             diagnostics={"initial": self.initial, "trained": self._diagnostics()} if self.initial else {},
+            over_limit=sum(self.model.beyond(example) > 0 for example in self.encoded),
+            truncated=sum(self.model.truncated(example) > 0 for example in self.encoded),
         )

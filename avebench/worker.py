@@ -236,7 +236,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         with _held(store, cell.training_key, tell):
             trained = _train(job, dataset, shown, store.folder(cell.training_key), tell, clock)
     with clock.phase("predict"):
-        predictions, truncated = trained.predict(shown.test)
+        predictions, long = trained.predict(shown.test)
     extended = None
     if shown.left_out:
         with clock.phase("predict_extended"):
@@ -283,7 +283,8 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         parameters=record["parameters"]["trained"],
         diagnostics=record["diagnostics"],
         reader_notes=dict(dataset.notes),
-        truncated=truncated,
+        truncated=long.cut,
+        over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
         annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avebench.cells import Cell, DataChoice, flattened
+from avebench.cells import Cell, DataChoice, flattened, keyed_config
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.metrics import METRICS, SCORER_VERSION
@@ -178,7 +178,12 @@ def _load(path: Path, gaps: list[str]) -> Result | None:
 
 def _options(result: Result) -> dict[str, str]:
     weights = {f"{role} (content)": weight.sha256[:12] for role, weight in result.weights.items()}
-    return {**flattened(result.config), **weights, "protocol": result.protocol, "control": str(result.control)}
+    return {
+        **flattened(keyed_config(result.config)),
+        **weights,
+        "protocol": result.protocol,
+        "control": str(result.control),
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
