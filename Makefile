@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test bench gpu kill lint clean
+.PHONY: demo test bench corrupt gpu kill lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ gpu: $(STAMP)
 
 kill: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py
+
+corrupt: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 1/2 & OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 2/2 && wait $$!
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

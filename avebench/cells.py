@@ -20,10 +20,22 @@ from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.metrics import METRICS
 from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
-from avebench.weights import Kind, cache_folder, file_digest, weights_digest, write_atomically
+from avebench.weights import Kind, cache_folder, file_digest, read_memo, weights_digest, write_memo
 
 KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
+
+
+LATER_OPTIONS: dict[str, Any] = {"long_texts": "window"}
+"""Options that came after results had been recorded, with the values that stay out of keys: they change nothing there.
+
+Where texts are over the limit, `long_texts` does: a result made before it says that it was cut (`Result.over_limit`).
+"""
+
+
+def keyed_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved config tells cells apart: without later options at the values of `LATER_OPTIONS`."""
+    return {name: value for name, value in config.items() if name not in LATER_OPTIONS or value != LATER_OPTIONS[name]}
 
 
 def kind_of(role: str) -> Kind:
@@ -138,14 +150,11 @@ def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_f
         / "resolved"
         / (sha256([system.name, _source_digests(system), _core_digest(), row.preset, layers]) + ".json")
     )
-    if memo.is_file():
-        return Resolved(**json.loads(memo.read_text()))
+    if (known := read_memo(memo)) is not None:
+        return Resolved(**json.loads(known))
     resolved = _resolve(system, row, layers)
     content = {"config": resolved.config, "pretrained": resolved.pretrained, "unknown": list(resolved.unknown)}
-    try:
-        write_atomically(memo, json.dumps(content))
-    except OSError:  # A cache that cannot be written costs time, never a run.
-        return resolved
+    write_memo(memo, json.dumps(content))
     return resolved
 
 
@@ -229,7 +238,7 @@ def cells_of_row(
         for role, name in sorted(resolved.pretrained.items())
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.
-    keyed = {**resolved.config, **{role: weight["sha256"] for role, weight in weights.items()}}
+    keyed = {**keyed_config(resolved.config), **{role: weight["sha256"] for role, weight in weights.items()}}
     content = {
         "model": card.name,
         "implementation": card.implementation,

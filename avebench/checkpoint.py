@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import random
 import shutil
@@ -24,11 +25,15 @@ from torch import Tensor, nn
 
 from avebench.disk import unwritable
 from avebench.errors import AvebenchError
+from avebench.sealed import DamagedError, check_digest, read_record, seal, write_digests
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever older checkpoints can no longer be continued."""
 
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+"""The files of a checkpoint."""
 Tensors = dict[str, Tensor]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ def write_best(folder: Path, step: int, model: Tensors) -> None:
         partial = folder / ".best.partial"
         _write_tensors(partial, model)
         partial.replace(path)
+        write_digests(folder, (path.name,))
         _sync(folder)
     except (OSError, SafetensorError) as error:
         raise _unwritable(folder, error) from None
@@ -144,10 +150,10 @@ def write(folder: Path, step: int, checkpoint: Checkpoint) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        _write_tensors(partial / "model.safetensors", checkpoint.model)
-        _write_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
-        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-        _write_text(partial / "state.json", json.dumps({**checkpoint.state, "sizes": sizes}))
+        _write_tensors(partial / MODEL, checkpoint.model)
+        _write_tensors(partial / OPTIMIZER, checkpoint.optimizer)
+        write_digests(partial, (MODEL, OPTIMIZER))
+        _write_text(partial / STATE, json.dumps(seal(checkpoint.state)))
         _sync(partial)
         shutil.rmtree(target, ignore_errors=True)
         partial.replace(target)
@@ -163,19 +169,31 @@ def write(folder: Path, step: int, checkpoint: Checkpoint) -> None:
 
 
 def newest(folder: Path, identity: str) -> Checkpoint | None:
-    """Return the newest whole checkpoint of the run `identity`, or None; torn and foreign ones are passed over."""
+    """Return the newest whole checkpoint of the run `identity`, or None.
+
+    Those of other runs are passed over; so are damaged ones, which is logged.
+    """
     if not folder.is_dir():
         return None
     for candidate in sorted(folder.glob("step-*"), reverse=True):
-        checkpoint = _read(candidate, identity)
+        try:
+            checkpoint = _read(candidate, identity)
+        except DamagedError as error:
+            _log.warning("The checkpoint %s is damaged (%s): its steps are trained again.", candidate, error)
+            continue
         if checkpoint is not None:
             return checkpoint
     return None
 
 
 def read_best(folder: Path, step: int) -> Tensors:
-    """Return the best weights, which were validated at `step`."""
-    return load_file(best_path(folder, step))
+    """Return the best weights, which were validated at `step`; DamagedError if they are not what was written."""
+    path = best_path(folder, step)
+    try:
+        check_digest(folder, path.name)
+        return load_file(path)
+    except (OSError, SafetensorError, DamagedError) as error:
+        raise DamagedError(f"{path.name}: {error}") from None
 
 
 def clear(folder: Path) -> None:
@@ -184,20 +202,18 @@ def clear(folder: Path) -> None:
 
 
 def _read(candidate: Path, identity: str) -> Checkpoint | None:
-    try:
-        state = json.loads((candidate / "state.json").read_text(encoding="utf-8"))
-        if state["identity"] != identity or state["format"] != FORMAT:
-            return None
-        if any((candidate / name).stat().st_size != size for name, size in state["sizes"].items()):
-            return None
-        best_step = state["best_step"]
-        if best_step is not None:
-            read_best(candidate.parent, best_step)
-        return Checkpoint(
-            load_file(candidate / "model.safetensors"), load_file(candidate / "optimizer.safetensors"), state
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+    """Return a checkpoint, or None if it is another run's; DamagedError if a file of it is not what was written."""
+    state = read_record(candidate / STATE)
+    if (state.get("identity"), state.get("format")) != (identity, FORMAT):
         return None
+    for name in (MODEL, OPTIMIZER):
+        check_digest(candidate, name)
+    if state["best_step"] is not None:
+        read_best(candidate.parent, state["best_step"])
+    try:
+        return Checkpoint(load_file(candidate / MODEL), load_file(candidate / OPTIMIZER), state)
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(str(error)) from None
 
 
 def _write_tensors(path: Path, tensors: Tensors) -> None:

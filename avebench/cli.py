@@ -350,7 +350,8 @@ def predict(
         typer.echo(predict_file(trained, result.key, input, output, missing.value))
     elif text is not None:
         example = single_product(text, image, trained)
-        emit(prediction_table(example, trained.predict([example])[0][0], row), format.value)
+        (prediction,), long = trained.predict([example])
+        emit(prediction_table(example, prediction, row, long.said()), format.value)
 
 
 @app.command()
@@ -391,6 +392,8 @@ def explain(
     trained = load_trained(result, Store(out), device, data)
     explanation = explained(trained, shown or single_product(text or "", image, trained), row)
     show(explanation, row, format.value)
+    for line in trained.long_texts(explanation.example).said():
+        typer.echo(line, err=True)
     if png is not None:
         typer.echo(draw(explanation, png), err=True)
 
@@ -513,10 +516,16 @@ def data_stats(
     name: str,
     data: DataFolder = None,
     option: Options = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="Count also the texts that are too long for this encoder: as for run.")
+    ] = None,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
 ) -> None:
-    """Print published beside counted statistics, and the fingerprint."""
+    """Print published beside counted statistics, and the fingerprint.
+
+    Example: avebench data stats jsonl --data FOLDER --text-encoder bert-base-uncased
+    """
     from avebench.cells import parse_settings
     from avebench.data import open_dataset, stats_rows
     from avebench.outcomes.datastatistics import statistics_table
@@ -524,7 +533,12 @@ def data_stats(
 
     _register(plugin)
     dataset = open_dataset(name, data, parse_settings(option or []))
-    emit(statistics_table(name, dataset.fingerprint(), stats_rows(dataset)), format.value)
+    rows = stats_rows(dataset)
+    if text_encoder is not None:
+        from avebench.outcomes.longtextstatistics import long_text_rows
+
+        rows += long_text_rows(dataset, text_encoder)
+    emit(statistics_table(name, dataset.fingerprint(), rows), format.value)
 
 
 @data_app.command("convert")

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -70,6 +70,9 @@ class DatasetOptions(BaseModel):
 
 class Dataset(ABC):
     """One data set in one folder, read as a stream."""
+
+    repeats_ids: ClassVar[bool] = False
+    """Whether published files use an id more than once, also in two splits: then that is counted, else refused."""
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Any) -> None:
         self.card = card

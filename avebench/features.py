@@ -27,7 +27,7 @@ from avebench.nn.image_encoder import ImageEncoder, pixels_of
 from avebench.rowstore import Row, RowStore, limit_bytes
 from avebench.weights import PRECOMPUTED_IDS, weights_digest
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same encoder and picture give another row."""
 BATCH = 16
 """Pictures that are computed at once."""

@@ -19,6 +19,7 @@ from avebench.examples import AttributeSchema, Example, Prediction
 
 Protocol = Literal["native", "predicted", "all", "category", "oracle"]
 ChunkScheme = Literal["lenient", "strict"]
+LongTexts = Literal["window", "cut"]
 Vocabulary = Mapping[str, Any]
 
 
@@ -107,6 +108,13 @@ class TrainedConfig(ModelConfig):
     """Options of a system that the shared loop trains."""
 
     training: TrainingConfig
+
+
+class EncoderConfig(TrainedConfig):
+    """Options of a system that is trained over a pretrained text encoder."""
+
+    long_texts: LongTexts = "window"
+    """A text over the encoder's limit is read in overlapping windows, or cut as in the papers, its end tagged O."""
 
 
 class Model(ABC):

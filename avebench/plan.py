@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from avebench.cells import Cell, DataChoice, Overrides, cells_of_row, check_settings, resolve
+from avebench.cells import Cell, DataChoice, Overrides, cells_of_row, check_settings, keyed_config, resolve
 from avebench.data import is_here, open_dataset
 from avebench.errors import AvebenchError
 from avebench.experiment import Experiment, Row, experiment_path, load_experiment
@@ -59,6 +59,8 @@ class Plan:
     banner: str
     """Said above the table when it is not the table's own data set; empty otherwise."""
     rows: tuple[PlannedRow, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the command line lays over every row, nested like a model's config."""
 
     def cells(self) -> list[Cell]:
         """Return all cells in table order, repetitions of a row together; a cell that two rows share stands once."""
@@ -120,7 +122,7 @@ def make_plan(request: Request) -> Plan:
             planned.append(PlannedRow(row, tuple(cells)))
     _check_rows(planned)
     check_settings(unknown, [row.model for row in rows if not row.planned])
-    return Plan(path.stem, experiment, data, request.train_fraction, banner, tuple(planned))
+    return Plan(path.stem, experiment, data, request.train_fraction, banner, tuple(planned), request.settings)
 
 
 MADE_UP = DataChoice("made-up", None, {}, "")
@@ -188,7 +190,7 @@ def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
         sum(result.seconds.values())
         for result in history
         if result.model == cell.model
-        and result.config == cell.config
+        and keyed_config(result.config) == keyed_config(cell.config)
         and result.control == cell.control
         and result.fingerprint == cell.data.fingerprint
         and result.train_fraction == cell.train_fraction

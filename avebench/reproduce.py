@@ -22,6 +22,7 @@ from avebench.outcomes.rangecost import measure_all
 from avebench.plan import Plan, Request, estimated_seconds, make_plans, status
 from avebench.recording import place, place_name, record_results, record_tables
 from avebench.render import emit
+from avebench.requested import note_requested
 from avebench.results import Result, Store
 from avebench.runrecords import track
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
@@ -118,6 +119,8 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
     failures = run_missing(cells, name, store, manner.device, manner.jobs, manner.debug)
     results = stored_results(cells, store)
     check_invariants(list(results.values()))
+    for plan in plans:
+        note_requested(plan, results, store)
     jobs, found = _measured_costs(experiment, request, manner.device) if experiment.cost is not None else ([], {})
     if jobs:
         figures = {"figure": cost_figure(experiment, jobs, found)}

@@ -14,6 +14,7 @@ from avebench.controls import Control
 from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.leftovers import sweep_tree
+from avebench.sealed import DamagedError, read_record, seal
 from avebench.weights import cache_folder, write_atomically
 
 RESULT_VERSION = 1
@@ -74,6 +75,23 @@ class Weight(BaseModel):
 
     name: str
     sha256: str
+
+
+class OverLimit(BaseModel):
+    """Which texts run over what the encoder reads at once, and what lies behind it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int | None
+    """What the encoder reads at once, mostly in word pieces, special symbols included; None: it is not known."""
+    test: int
+    """Test examples that run over it."""
+    train: int | None
+    """Training examples that run over it; None: they were not counted."""
+    train_cut: int | None
+    """Training examples whose units beyond it were cut off; None: as `train`."""
+    values: int
+    """Gold values of the test examples that do not lie wholly within it."""
 
 
 class Result(BaseModel):
@@ -148,7 +166,12 @@ class Result(BaseModel):
     reader_notes: dict[str, int]
     """What the reader did on its own: dropped lines, blank pictures."""
     truncated: int
-    """Test examples with units beyond the encoder's limit."""
+    """Test examples whose units beyond the encoder's limit were cut off and tagged O."""
+    over_limit: OverLimit | None = None
+    """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
+    annotation: dict[str, dict[str, int]] = {}
+    """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
+    `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""
     seconds: dict[str, float]
     """Wall time per phase, in seconds; without training where that was another cell's."""
     peak_memory: int
@@ -237,10 +260,10 @@ class Store:
 def load_result(path: Path) -> Result:
     """Read a result file; AvebenchError names the file and what is wrong."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise AvebenchError(f"The result {path} cannot be read ({error}). Run its cell again with --fresh.") from None
-    if not isinstance(content, dict) or content.get("version") != RESULT_VERSION:
+        content = read_record(path)
+    except DamagedError as error:
+        raise AvebenchError(f"The result {path} cannot be read: {error}. Run its cell again with --fresh.") from None
+    if content.get("version") != RESULT_VERSION:
         raise AvebenchError(f"The result {path} is of another version. Run its cell again with --fresh.")
     try:
         return Result.model_validate(content)
@@ -251,5 +274,5 @@ def load_result(path: Path) -> Result:
 
 
 def dump(result: Result) -> str:
-    """Return a result as indented JSON."""
-    return json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    """Return a result as indented JSON, with its digest."""
+    return json.dumps(seal(result.model_dump(mode="json")), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
-from avebench.cells import Overrides, resolve
+from avebench.cells import Overrides, canonical, keyed_config, kind_of, resolve
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
+from avebench.requested import Requested
 from avebench.results import Result
+from avebench.weights import weights_digest
 
 Chosen = tuple[str, Experiment, list[Row]]
 """Name (or path) and content of an experiment, and the rows of it."""
@@ -76,24 +81,75 @@ def _rows_or_none(names: Sequence[str], experiment: Experiment) -> list[Row] | N
         return None
 
 
-def is_cell_of(result: Result, origin: Experiment, row: Row, experiment: Experiment) -> bool:
-    """Return whether the result of a cell that `origin` ran is of the cell of `row` in another table as well.
+def is_cell_of(result: Result, requested: Sequence[Requested], row: Row, name: str, experiment: Experiment) -> bool:
+    """Return whether a finished cell is one of a row of the table `name`: by its content, whoever ran it first.
 
-    Whatever `--set` laid over both: rows of one system whose options come to the same config have the same cells.
+    The row must come to the cell's config as it stands in the table, or under what the command line set when the cell
+    was `requested`. Where that was not kept, a row is taken at its word, and another one must be the same as it.
     """
-    its = next((other for other in origin.rows if other.label == result.row), None)
-    if its is None or its.planned:
-        return False
     if (result.model, result.protocol, result.control) != (row.model, row.protocol, row.control):
         return False
-    if its == row and origin.defaults == experiment.defaults:
+    fraction = result.train_fraction
+    own = _resolved(experiment, row, result.profile, {}, fraction)
+    if _is_config_of(result, own):
         return True
-    overrides = Overrides(result.profile, {})
-    try:
-        configs = [
-            resolve(one, overrides, table.defaults.options, result.train_fraction).config
-            for table, one in ((origin, its), (experiment, row))
-        ]
-    except AvebenchError:  # A row that cannot be run has no cells.
+    for one in requested:
+        if one.settings is None:
+            if (one.experiment, one.row) == (name, row.label) or (own is not None and own == _origin(one, fraction)):
+                return True
+        elif _is_config_of(result, _resolved(experiment, row, one.profile, one.settings, fraction)):
+            return True
+    return False
+
+
+def _origin(requested: Requested, fraction: float) -> Content | None:
+    """Return what the packaged row that a cell was requested for comes to; None if there is none."""
+    if requested.experiment not in experiment_names():
+        return None
+    experiment = load_experiment(experiment_path(requested.experiment))
+    row = next((row for row in experiment.rows if row.label == requested.row and not row.planned), None)
+    return None if row is None else _resolved(experiment, row, requested.profile, {}, fraction)
+
+
+Content = tuple[dict[str, Any], dict[str, str | None]]
+"""The config of a row, and by role the hash of every encoder in it; None for one that is not here."""
+
+
+def _is_config_of(result: Result, content: Content | None) -> bool:
+    """Return whether a result has this config: an encoder counts by its content, and by its name if it is not here."""
+    if content is None:
         return False
-    return configs[0] == configs[1]
+    config, weights = content
+    encoders = result.weights
+    if weights.keys() != encoders.keys():
+        return False
+    same = all(
+        encoders[role].sha256 == digest if digest else encoders[role].name == config[role]
+        for role, digest in weights.items()
+    )
+    without = dict.fromkeys(weights)
+    return same and {**keyed_config(config), **without} == {**keyed_config(result.config), **without}
+
+
+def _resolved(
+    experiment: Experiment, row: Row, profile: str, settings: Mapping[str, Any], fraction: float
+) -> Content | None:
+    """Return what a row comes to in its table; None if it cannot be run."""
+    return _content(canonical([row.model_dump(), profile, settings, experiment.defaults.options, fraction]))
+
+
+@cache
+def _content(request: str) -> Content | None:
+    """Return what a row comes to, by the canonical JSON of all that it depends on."""
+    row, profile, settings, defaults, fraction = json.loads(request)
+    try:
+        resolved = resolve(Row(**row), Overrides(profile, settings), defaults, fraction)
+    except AvebenchError:
+        return None
+    weights: dict[str, str | None] = {}
+    for role, name in resolved.pretrained.items():
+        try:
+            weights[role] = weights_digest(name, kind_of(role))
+        except AvebenchError:
+            weights[role] = None
+    return resolved.config, weights

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from avebench.cells import Cell, flattened, sha256
+from avebench.cells import Cell, flattened, keyed_config, sha256
 from avebench.costs import MEMORY, SECONDS, costs_of
 from avebench.metrics import Counts
 from avebench.plan import Plan
@@ -95,10 +95,21 @@ def _artifacts(
     return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
 
 
+def _long_texts(result: Result) -> dict[str, float]:
+    """Return how many texts run over the encoder's limit and are cut there; nothing where none does."""
+    counts = {"test_texts_cut": result.truncated}
+    if result.over_limit is not None:
+        found = result.over_limit
+        counts |= {"test_texts_over_limit": found.test, "training_texts_over_limit": found.train or 0}
+        counts |= {"gold_values_over_limit": found.values, "encoder_limit": found.limit or 0}
+    over = any(count for name, count in counts.items() if name != "encoder_limit")
+    return {name: float(count) for name, count in counts.items()} if over else {}
+
+
 def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecord:
     """Return what MLflow is told of one result."""
     folder = store.folder(cell.key)
-    group = [plan.name, cell.row, cell.model, cell.implementation, dict(cell.config), cell.train_fraction]
+    group = [plan.name, cell.row, cell.model, cell.implementation, keyed_config(cell.config), cell.train_fraction]
     group += [{role: weight["sha256"] for role, weight in cell.weights.items()}, cell.data.fingerprint, cell.protocol]
     group += [] if cell.control is None else [cell.control.model_dump()]
     tags = {
@@ -119,6 +130,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     if result.scores_extended is not None:
         metrics |= {f"extended_{name}": metric.value for name, metric in result.scores_extended.metrics.items()}
     metrics |= {f"slice.{name}.f1": Counts(one.tp, one.predicted, one.gold).f1 for name, one in _slices(result).items()}
+    metrics |= _long_texts(result)
     metrics |= {"seconds": sum(result.seconds.values()), "parameters": float(result.parameters)}
     metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
     return RunRecord(

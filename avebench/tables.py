@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
+from avebench.annotation import leak_note, reach_note
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, published_marks, published_rows
+from avebench.longtexts import long_text_notes
 from avebench.metrics import Counts, invariant_faults
 from avebench.plan import Plan, PlannedRow
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
@@ -126,21 +128,15 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
 
 
 def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
-    """Return which rows read their texts cut off, and which a longer training might still lift."""
-    cut, rising = [], []
+    """Return which rows read texts that are too long to be read at once, and which might still rise."""
+    notes = long_text_notes([(planned.row.label, found) for planned, found in rows])
+    rising = []
     for planned, found in rows:
-        most = max((result.truncated for result in found), default=0)
-        if most:
-            cut.append(f"{planned.row.label} {most:,} of {found[0].scores.examples:,}")
         last = sum(_ends_best(result) for result in found)
         if last:
             rising.append(f"{planned.row.label} ({last} of {len(found)})")
-    notes = []
-    if cut:
-        notes.append(
-            f"Test texts that run over the encoder's limit: {', '.join(cut)}. "
-            "Their ends were tagged O, so that values there count as missed."
-        )
+    stored = next((found[0].annotation for _, found in rows if found and found[0].annotation), {})
+    notes += [note for note in (reach_note(stored), leak_note(stored)) if note is not None]
     if rising:
         notes.append(f"Still rising, best on validation at the last step (repetitions): {', '.join(rising)}.")
     return notes

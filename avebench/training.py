@@ -31,6 +31,7 @@ from avebench.model import TrainingConfig
 from avebench.nn.demand import check_demand
 from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move, repeat_exactly
 from avebench.provenance import resident_peak
+from avebench.sealed import DamagedError
 from avebench.seeds import derive_seed
 
 REPORT_SECONDS = 0.1
@@ -64,7 +65,8 @@ class TrainingRecord:
     `seconds` are those of `encode`, `train`, `validate` and `checkpoint`, over all attempts of a resumed run as far as
     they were checkpointed. `examples_per_second` counts training alone. `peak_memory_bytes` is the largest resident
     set of the process so far on a CPU, the largest allocation on a GPU. `parameters` holds the number `trained` and
-    the `total`. `diagnostics` are the model's own, "initial" and "trained".
+    the `total`. `diagnostics` are the model's own, "initial" and "trained". `over_limit` counts the training examples
+    with units beyond what the encoder reads at once, `truncated` those of which such units are cut off.
     """
 
     steps: int
@@ -78,6 +80,8 @@ class TrainingRecord:
     peak_memory_bytes: int
     parameters: dict[str, int]
     diagnostics: dict[str, dict[str, float]]
+    over_limit: int | None = None
+    truncated: int | None = None
 
 
 def rate_factor(config: TrainingConfig, step: int, total_steps: int) -> float:
@@ -113,8 +117,9 @@ def train(
     The same call with the same `folder` continues a run that was killed; it ends with the same bits on a CPU, and on a
     GPU unless an LSTM has dropout between its layers (cuDNN keeps the state of that dropout to itself). For that,
     all that training changes in a model must be parameters or persistent buffers, and `encode` and `collate` must draw
-    nothing at random. Several calls must not share a folder; it is removed on return. The model was initialised by the
-    caller; here torch, NumPy and Python are seeded from ("training", `repetition`) for dropout and the like.
+    nothing at random. Several calls must not share a folder. It stays on return, so that the caller removes it when the
+    weights are kept elsewhere. The model was initialised by the caller; here torch, NumPy and Python are seeded from
+    ("training", `repetition`) for dropout and the like.
 
     A step takes `batch_size` * `accumulation` examples; its loss is the mean over the micro-batches weighted by their
     numbers of examples. Schedule, clipping and budgets count optimiser steps. Validation is every `validate_every`
@@ -531,11 +536,17 @@ class _Run:
         return found
 
     def finish(self) -> TrainingRecord:
-        """Load the selected weights, remove the checkpoints and return the record."""
+        """Load the selected weights and return the record; the checkpoints stay."""
         best_step = self.step if self.best_step is None else self.best_step
         if best_step != self.step:
-            checkpoint.load_model_tensors(self.model, checkpoint.read_best(self.folder, best_step))
-        checkpoint.clear(self.folder)
+            try:
+                best = checkpoint.read_best(self.folder, best_step)
+            except DamagedError as error:
+                raise AvebenchError(
+                    f"The best weights of a training are damaged on the disk: {self.folder / str(error)}. "
+                    "Run the command again: what can be continued is."
+                ) from None
+            checkpoint.load_model_tensors(self.model, best)
         self.model.eval()
         sizes = {
             "trained": sum(parameter.numel() for parameter in self.trained),
@@ -553,4 +564,6 @@ class _Run:
             peak_memory_bytes=self._peak_memory(),
             parameters=sizes,
             diagnostics={"initial": self.initial, "trained": self._diagnostics()} if self.initial else {},
+            over_limit=sum(self.model.beyond(example) > 0 for example in self.encoded),
+            truncated=sum(self.model.truncated(example) > 0 for example in self.encoded),
         )

@@ -68,19 +68,43 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+damaged_memos: list[Path] = []
+"""Memos that this process found to be not what was written; each was made anew."""
+
+
+def write_memo(path: Path, text: str) -> None:
+    """Keep a text in the cache below its digest; a cache that cannot be written costs time, never a run."""
+    try:
+        content = text.encode(errors="surrogateescape")
+        write_atomically(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+    except OSError:
+        return
+
+
+def read_memo(path: Path) -> str | None:
+    """Return the text of a memo; None if there is none, or if it is not what was written: then it is remembered."""
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        digest = content = b""
+    if digest == hashlib.sha256(content).hexdigest().encode():
+        return content.decode(errors="surrogateescape")
+    damaged_memos.append(path)
+    return None
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, remembered in the cache by path, size and modification time."""
     status = path.stat()
     identity = f"{path.resolve()}\x1f{status.st_size}\x1f{status.st_mtime_ns}"
     memo = cache_folder() / "digests" / place_digest(identity)
-    if memo.is_file():
-        return memo.read_text()
+    if (known := read_memo(memo)) is not None:
+        return known
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    try:
-        write_atomically(memo, digest)
-    except OSError:  # A cache that cannot be written costs time, never a run.
-        return digest
+    write_memo(memo, digest)
     return digest
 
 

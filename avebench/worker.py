@@ -20,16 +20,26 @@ from typing import Any
 
 from filelock import Timeout
 
+from avebench.annotation import audit, same_id_sentence, shared_ids, stored_counts
 from avebench.cells import Cell
 from avebench.controls import with_control
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
 from avebench.devices import threads
-from avebench.disk import full_disk
+from avebench.disk import full_disk, unwritable
 from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
-from avebench.inference.trained import CLOSED_FORM, RECORD, VOCABULARY, WEIGHTS, Trained, restored, write_schema
+from avebench.inference.trained import (
+    CLOSED_FORM,
+    RECORD,
+    SCHEMA,
+    VOCABULARY,
+    WEIGHTS,
+    Trained,
+    restored,
+    write_schema,
+)
 from avebench.leftovers import sweep_held
 from avebench.metrics import SCORER_VERSION
 from avebench.model import TrainedConfig, TrainingConfig
@@ -37,6 +47,7 @@ from avebench.predictions import read_predictions, write_predictions
 from avebench.provenance import hardware, resident_peak, revision, versions
 from avebench.registry import add_plugin_file, plugin
 from avebench.results import Result, Store, Weight
+from avebench.sealed import seal, write_digests
 from avebench.seeds import derive_seed
 from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
@@ -46,6 +57,8 @@ ERROR_LOG = "error.log"
 """Where an unforeseen error of a cell is described, until the cell is finished."""
 TEST = "predictions.jsonl.gz"
 EXTENDED = "predictions-extended.jsonl.gz"
+CHECKPOINT = "checkpoint"
+"""The folder of a cell that is being trained."""
 
 Tell = Callable[[str, Any], None]
 
@@ -138,14 +151,24 @@ def keep_freed_memory() -> None:
 
 
 def finish_cell(job: Job, tell: Tell) -> None:
-    """Run a cell and store its result, unless another process has done or is doing so: then wait for that."""
+    """Run a cell and store its result, unless another process has done or is doing so: then wait for that.
+
+    AvebenchError if a file of the cell cannot be read or written; DiskFullError if its disk is full.
+    """
     store = Store(job.out)
     folder = store.folder(job.cell.key)
-    with _held(store, job.cell.key, tell):
-        if not store.finished(job.cell.key):
-            result = _run(job, folder, tell)
-            (folder / ERROR_LOG).unlink(missing_ok=True)  # Of an earlier attempt: this one is well.
-            store.write(result)
+    try:
+        with _held(store, job.cell.key, tell):
+            if not store.finished(job.cell.key):
+                result = _run(job, folder, tell)
+                (folder / ERROR_LOG).unlink(missing_ok=True)  # Of an earlier attempt: this one is well.
+                store.write(result)
+    except OSError as error:
+        name = error.filename
+        if not isinstance(name, str) or not Path(name).is_relative_to(job.out):
+            raise
+        advice = f"{name} cannot be read or written ({error.strerror}). Remove it, or choose another --out."
+        raise unwritable(error, Path(name), advice) from None
 
 
 @contextmanager
@@ -184,6 +207,8 @@ def read_material(dataset: Dataset, fraction: float, repetition: int) -> Materia
     for split, examples in splits.items():
         if not examples:
             raise AvebenchError(f"The split '{split}' of {dataset.card.name} has no examples. Check its files.")
+    if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(splits))) is not None:
+        raise AvebenchError(twice)
     used, left_out = split_by_fraction(splits["train"], fraction, repetition)
     rule = SliceRule(splits["train"], used, dataset.schema().units)
     return Material(used, left_out, splits["valid"], splits["test"], rule)
@@ -248,7 +273,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         with _held(store, cell.training_key, tell):
             trained = _train(job, dataset, shown, store.folder(cell.training_key), tell, clock)
     with clock.phase("predict"):
-        predictions, truncated = trained.predict(shown.test)
+        predictions, long = trained.predict(shown.test)
     extended = None
     if shown.left_out:
         with clock.phase("predict_extended"):
@@ -295,7 +320,9 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         parameters=record["parameters"]["trained"],
         diagnostics=record["diagnostics"],
         reader_notes=dict(dataset.notes),
-        truncated=truncated,
+        truncated=long.cut,
+        over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
+        annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),
         versions=versions(),
@@ -320,6 +347,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         vocabulary = module.Model.learn_vocabulary(config, schema, material.train)
     write_atomically(folder / VOCABULARY, json.dumps(vocabulary, ensure_ascii=False))
     write_schema(folder, schema)
+    write_digests(folder, (VOCABULARY, SCHEMA))
     if not isinstance(config, TrainedConfig):
         return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
     import torch
@@ -333,7 +361,9 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         torch.manual_seed(_seed(job.cell))
         model = module.Model(config, schema, vocabulary)
     if (folder / RECORD).is_file():
-        return restored(model, folder, device)
+        system = restored(model, folder, device)
+        checkpoint.clear(folder / CHECKPOINT)  # Of a training that ended just before it could do so.
+        return system
     tell("phase", "train")
     record = train(
         model,
@@ -341,7 +371,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         material.valid,
         config=config.training,
         repetition=job.cell.repetition,
-        folder=folder / "checkpoint",
+        folder=folder / CHECKPOINT,
         score=lambda predictions: validation_metrics(material.valid, predictions),
         device=device,
         notice=lambda line: tell("notice", line),
@@ -356,9 +386,12 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
             },
         ),
     )
-    # Weights first, then the record: with the record, the training of this cell is over.
+    # Weights first, then the record: with the record, the training of this cell is over. Its last checkpoint goes only
+    # then, so that a kill, or a disk that is full, costs no more than what came after it.
     write_atomically(folder / WEIGHTS, save(checkpoint.model_tensors(model)))
-    write_atomically(folder / RECORD, json.dumps(dataclasses.asdict(record)))
+    write_digests(folder, (WEIGHTS,))
+    write_atomically(folder / RECORD, json.dumps(seal(dataclasses.asdict(record))))
+    checkpoint.clear(folder / CHECKPOINT)
     return Trained(model, dataclasses.asdict(record), device)
 
 

@@ -16,7 +16,7 @@ from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_s
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, pairs_from_spans
-from avebench.pictures import picture_at, picture_fault
+from avebench.pictures import PictureCheck, picture_at
 from avebench.reading import Marker, examples_of, numbered_lines, split_of, title_key
 from avebench.tagging import word_units
 
@@ -73,6 +73,7 @@ class Dataset(BaseDataset):
     def check(self) -> Iterator[Fault]:
         """Yield every fault of styles.csv, and every picture that is missing or broken."""
         counts: Counter[str] = Counter()
+        pictures = PictureCheck(self.options.missing_images, counts)
         for row in self._rows(counts):
             if isinstance(row, Fault):
                 yield row
@@ -80,8 +81,7 @@ class Dataset(BaseDataset):
             counts[f"{split_of(row['productDisplayName'])} products"] += 1
             counts["values"] += len(self._example(row, Counter()).spans)
             path = self.folder / "images" / f"{row['id']}.jpg"
-            if (wrong := picture_fault(path)) is not None:
-                counts["pictures missing" if not path.is_file() else "pictures broken"] += 1
+            if (wrong := pictures.fault(path)) is not None:
                 yield Fault(f"images/{path.name}", None, None, f"{wrong}.")
         self.notes.update(counts)
 

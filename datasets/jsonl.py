@@ -15,7 +15,7 @@ from avebench.examples import AttributeSchema, Example, Units
 from avebench.gold import KEYS, gold_example, image_path
 from avebench.jsonlines import FieldError, parse_object
 from avebench.metrics import INTENT, gold_attributes
-from avebench.pictures import picture_at, picture_fault
+from avebench.pictures import PictureCheck, picture_at
 from avebench.reading import examples_of, numbered_lines
 
 CARD = DatasetCard(
@@ -77,6 +77,7 @@ class Dataset(BaseDataset):
         """Yield every fault of the three files and of the pictures they name."""
         seen: set[int] = set()
         counts: Counter[str] = Counter()
+        pictures = PictureCheck(self.options.missing_images, counts)
         without: tuple[str, str] | None = None
         for split in SPLITS:
             for record in self._records(split, seen, None, at := [0]):
@@ -90,8 +91,7 @@ class Dataset(BaseDataset):
                     without = without or (split, record.id)
                 counts["spans"] += len(record.spans)
                 counts["values"] += sum(len(record.pairs[attribute]) for attribute in gold_attributes(record))
-                if record.picture is not None and (wrong := picture_fault(self.folder / record.picture.name)):
-                    counts["pictures missing or broken"] += 1
+                if record.picture is not None and (wrong := pictures.fault(self.folder / record.picture.name)):
                     yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {record.picture.name}.")
         if counts["intents"] and without is not None:
             yield _no_intent(*without)

@@ -33,10 +33,10 @@ from avebench.dataset import DatasetCard, DatasetOptions, Fault, check_split
 from avebench.datasets.mae_files import array_elements
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Picture, pairs_from_spans
-from avebench.pictures import picture_at, picture_fault
+from avebench.pictures import PictureCheck, picture_at
 from avebench.reading import Marker, is_encodable
 from avebench.tagging import word_units
-from avebench.weights import cache_folder, encoder_folder, file_digest, write_atomically
+from avebench.weights import cache_folder, encoder_folder, file_digest, read_memo, write_memo
 
 CARD = DatasetCard(
     name="mae",
@@ -95,6 +95,7 @@ class Dataset(BaseDataset):
 
     folder: Path
     options: Options
+    repeats_ids = True
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
         if folder is None:
@@ -141,6 +142,7 @@ class Dataset(BaseDataset):
     def check(self) -> Iterator[Fault]:
         """Yield every fault: what is no JSON, odd fields, ids used again, pictures missing or broken."""
         counts: Counter[str] = Counter()
+        pictures = PictureCheck(self.options.missing_images, counts)
         for source in self._sources():
             hashes = array("Q")
             for shown, line, record in self._records(source):
@@ -153,8 +155,7 @@ class Dataset(BaseDataset):
                 for field, what in product.oddities:
                     counts[f"{field}: {what}"] += 1
                     yield Fault(shown, line, field, f"{what}.")
-                if product.image and (wrong := picture_fault(self._pictures() / product.image)) is not None:
-                    counts["pictures missing or broken"] += 1
+                if product.image and (wrong := pictures.fault(self._pictures() / product.image)) is not None:
                     yield Fault(shown, line, "images", f"{wrong}: {product.image}.")
             if repeated := _repeated(hashes):
                 yield Fault(f"{source}/", None, "diffbotUri", f"{len(repeated)} ids are used more than once.")
@@ -255,14 +256,11 @@ class Dataset(BaseDataset):
     def _survey(self) -> dict[str, Any]:
         """What one pass over all files finds, remembered by fingerprint: attribute counts, repeated ids, raw totals."""
         memo = cache_folder() / "mae" / f"{self.fingerprint()}.json"
-        if memo.is_file():
-            remembered: dict[str, Any] = json.loads(memo.read_text(encoding="utf-8"))
+        if (known := read_memo(memo)) is not None:
+            remembered: dict[str, Any] = json.loads(known)
             return remembered
         found = self._take_survey()
-        try:
-            write_atomically(memo, json.dumps(found, ensure_ascii=False))
-        except OSError:  # A cache that cannot be written costs time, never a run.
-            return found
+        write_memo(memo, json.dumps(found, ensure_ascii=False))
         return found
 
     def _take_survey(self) -> dict[str, Any]:

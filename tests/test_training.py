@@ -111,7 +111,9 @@ def run(folder: Path, settings_: TrainingConfig | None = None, **changes: Any) -
     settings_ = settings_ or config()
     model = changes.pop("model", None) or toy(settings_)
     call = {"valid": VALID, "score": accuracy, "repetition": 0, "train": TRAIN, **changes}
-    return model, train(model, config=settings_, folder=folder / "checkpoint", **call)
+    record = train(model, config=settings_, folder=folder / "checkpoint", **call)
+    checkpoint.clear(folder / "checkpoint")  # As the caller does when it has kept the weights.
+    return model, record
 
 
 def outcome(model: Toy, record: TrainingRecord) -> dict[str, Any]:
@@ -313,7 +315,6 @@ def test_budgets_and_validation_points(tmp_path):
     assert [entry["step"] for entry in record.history] == [5, 10, 12]
     assert json.loads(json.dumps(dataclasses.asdict(record)))["steps"] == 12
     assert record.examples_per_second > 0 and record.peak_memory_bytes > 10**7
-    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_it_learns_and_keeps_the_weights_of_the_best_validation(tmp_path):
@@ -500,8 +501,8 @@ def test_a_checkpoint_is_safetensors_and_json_and_the_older_ones_go(tmp_path):
     folder = interrupted_folder(tmp_path)
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     step = "step-00000008"
-    inside = [f"{step}/model.safetensors", f"{step}/optimizer.safetensors", f"{step}/state.json"]
-    assert files == ["best-00000005.safetensors", *inside]
+    inside = ["digests.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+    assert files == ["best-00000005.safetensors", "digests.json", *(f"{step}/{name}" for name in inside)]
     state = json.loads((folder / step / "state.json").read_text())
     assert (state["step"], state["best_step"]) == (8, 5)
     optimizer = load_file(folder / step / "optimizer.safetensors")
@@ -511,6 +512,22 @@ def test_a_checkpoint_is_safetensors_and_json_and_the_older_ones_go(tmp_path):
         for name in ("embedding.weight", "output.weight", "output.bias")
     }
     assert load_file(folder / step / "model.safetensors")["steps_seen"] == 8
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "state.json", "best"])
+def test_one_flipped_bit_of_a_checkpoint_is_seen_and_said(tmp_path, part, caplog):
+    whole = steps_taken(tmp_path / "other")[1]
+    folder = interrupted_folder(tmp_path)
+    path = folder / "best-00000005.safetensors" if part == "best" else folder / "step-00000008" / part
+    content = bytearray(path.read_bytes())
+    if part == "state.json":  # A digit of a number, so that it stays JSON.
+        position = content.index(b'"step": 8') + len(b'"step": ')
+        content[position] ^= 1
+    else:
+        content[-3] ^= 4
+    path.write_bytes(content)
+    assert steps_taken(tmp_path) == (20, whole)
+    assert "step-00000008 is damaged" in caplog.text and "its digest differs" in caplog.text
 
 
 @pytest.mark.parametrize("harm", ["model", "optimizer", "state", "no state", "best", "empty"])

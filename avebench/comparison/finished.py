@@ -21,6 +21,7 @@ from avebench.metrics import SCORER_VERSION
 from avebench.plan import Plan
 from avebench.predictions import read_predictions
 from avebench.recording import recorded_folder, slug
+from avebench.requested import note_requested
 from avebench.results import Result, Store, load_result
 from avebench.subsets import product_of
 from avebench.worker import TEST, Material, read_material
@@ -76,6 +77,7 @@ def finish_rows(
                     print(f"{cell_name(cell)} failed: {failures[cell.key].message}", file=sys.stderr)
             raise CellsFailedError(max(2 if failure.unusable else 1 for failure in failures.values()))
     results = stored_results(plan.cells(), store)
+    note_requested(plan, results, store)
     material = _material(plan)
     systems, predictions = [], []
     cells = {planned.row.label: planned.cells for planned in plan.rows}

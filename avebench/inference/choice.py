@@ -9,9 +9,10 @@ from pathlib import Path
 
 from avebench.cells import flattened
 from avebench.errors import AvebenchError
-from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
+from avebench.experiment import Row, experiment_path, load_experiment
 from avebench.inference.trained import SHOWN
 from avebench.registry import plugin
+from avebench.requested import read_requested
 from avebench.results import Result, Store
 from avebench.rows import find_rows, is_cell_of
 from avebench.weights import RUNS
@@ -56,8 +57,16 @@ def find_trained(choice: Choice) -> Result:
             f"The row '{row.label}' tests the system of another row with other pictures and has no weights of its own. "
             "Name that row."
         )
-    trained = [result for result in Store(choice.out).results() if _is_of(result, path.stem, experiment, row)]
+    store = Store(choice.out)
+    finished = store.results()
+    requested = {result.key: read_requested(store.folder(result.key), result) for result in finished}
+    trained = [result for result in finished if is_cell_of(result, requested[result.key], row, path.stem, experiment)]
     meant = [result for result in trained if choice.takes(result)]
+    # What was run for this row goes before what another table has of it.
+    own = {
+        key for key, rows in requested.items() if (path.stem, row.label) in {(one.experiment, one.row) for one in rows}
+    }
+    meant = [result for result in meant if result.key in own] or meant
     built = plugin("models", row.model).card.implementation
     meant = [result for result in meant if result.implementation == built] or meant
     if len(meant) == 1:
@@ -73,15 +82,6 @@ def find_trained(choice: Choice) -> Result:
         f"{len(meant)} trained cells of {name} in {choice.out} are as asked for: {_listed(meant)}. "
         "Choose with --dataset, --train-fraction, --repetition or --cell."
     )
-
-
-def _is_of(result: Result, name: str, experiment: Experiment, row: Row) -> bool:
-    """Return whether a result is one of a row; a cell that several tables share names the row that ran it first."""
-    if (result.experiment, result.row) == (name, row.label):
-        return True
-    if result.experiment not in experiment_names():
-        return False
-    return is_cell_of(result, load_experiment(experiment_path(result.experiment)), row, experiment)
 
 
 def _listed(results: Sequence[Result]) -> str:

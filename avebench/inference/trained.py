@@ -8,16 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from avebench.cells import kind_of
 from avebench.data import open_dataset
-from avebench.errors import AvebenchError
+from avebench.errors import AvebenchError, UnusableError
 from avebench.examples import AttributeSchema, Example, Prediction
 from avebench.experiment import describe
+from avebench.longtexts import LongTexts
 from avebench.model import Model, TrainedConfig
 from avebench.registry import plugin
 from avebench.results import Result, Store
+from avebench.sealed import DamagedError, check_digest, read_record
 from avebench.weights import weights_digest, write_atomically
 
 VOCABULARY, SCHEMA, WEIGHTS, RECORD = "vocabulary.json", "schema.json", "weights.safetensors", "training.json"
@@ -46,13 +48,27 @@ class Trained:
     record: Mapping[str, Any]
     device: str
 
-    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], int]:
-        """Return the predictions in order, and the number of examples that the encoder's limit cuts."""
+    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], LongTexts]:
+        """Return the predictions in order, and how many examples run over the encoder's limit."""
         if not isinstance(self.model.config, TrainedConfig):
-            return self.model.predict(examples), 0
+            return self.model.predict(examples), LongTexts()
         model: Any = self.model
         encoded = [model.encode(example) for example in examples]
-        return model.predict_encoded(encoded), sum(model.truncated(one) > 0 for one in encoded)
+        return model.predict_encoded(encoded), self._long_texts(examples, encoded)
+
+    def long_texts(self, example: Example) -> LongTexts:
+        """Return whether an example runs over the encoder's limit."""
+        if not isinstance(self.model.config, TrainedConfig):
+            return LongTexts()
+        model: Any = self.model
+        return self._long_texts([example], [model.encode(example)])
+
+    def _long_texts(self, examples: Sequence[Example], encoded: Sequence[Any]) -> LongTexts:
+        model: Any = self.model
+        long = LongTexts(limit=model.text_limit())
+        for example, one in zip(examples, encoded, strict=True):
+            long.count(example, model.beyond(one), cut=model.truncated(one) > 0)
+        return long
 
 
 def write_schema(folder: Path, schema: AttributeSchema) -> None:
@@ -61,13 +77,27 @@ def write_schema(folder: Path, schema: AttributeSchema) -> None:
 
 
 def restored(model: Any, folder: Path, device: str) -> Trained:
-    """Put the weights that a cell keeps into its model, on `device`."""
+    """Put the weights that a cell keeps into its model, on `device`; UnusableError if they are not what was trained."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from avebench import checkpoint
 
-    checkpoint.load_model_tensors(model, load_file(folder / WEIGHTS))
-    return Trained(model.to(device).eval(), json.loads((folder / RECORD).read_text(encoding="utf-8")), device)
+    try:
+        record = read_record(folder / RECORD)
+    except DamagedError as error:
+        raise _unfit(folder, f"its {RECORD} cannot be read: {error}") from None
+    if not CLOSED_FORM.keys() <= record.keys():
+        raise _unfit(folder, f"its {RECORD} lacks {', '.join(sorted(CLOSED_FORM.keys() - record.keys()))}")
+    try:
+        check_digest(folder, WEIGHTS)
+        tensors = load_file(folder / WEIGHTS)
+        checkpoint.load_model_tensors(model, tensors)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _unfit(folder, f"its {WEIGHTS} cannot be read: {error}") from None
+    if any(not tensor.isfinite().all() for tensor in tensors.values()):
+        raise _unfit(folder, f"its {WEIGHTS} holds numbers that are not finite")
+    return Trained(model.to(device).eval(), record, device)
 
 
 def load_trained(result: Result, store: Store, device: str = "auto", data: Path | None = None) -> Trained:
@@ -84,22 +114,17 @@ def load_trained(result: Result, store: Store, device: str = "auto", data: Path 
         config = module.Config.model_validate(result.config)
     except ValidationError as error:
         raise _unfit(folder, f"its options are of another version: {describe(error, module.Config)}") from None
-    try:
-        vocabulary = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unfit(folder, f"its {VOCABULARY} cannot be read ({error})") from None
-    if not isinstance(config, TrainedConfig):
-        return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
-    from safetensors import SafetensorError
+    vocabulary = _kept(folder, VOCABULARY)
+    place = "cpu"
+    if isinstance(config, TrainedConfig):
+        from avebench.nn.neural import device_named
 
-    from avebench.nn.neural import device_named
-
-    place = str(device_named(device))
-    model = module.Model(config, schema, vocabulary)
+        place = str(device_named(device))
     try:
-        return restored(model, folder, place)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise _unfit(folder, f"its weights cannot be read ({error})") from None
+        model = module.Model(config, schema, vocabulary)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _unfit(folder, f"its {VOCABULARY} fits no {result.model} ({type(error).__name__}: {error})") from None
+    return restored(model, folder, place) if isinstance(config, TrainedConfig) else Trained(model, CLOSED_FORM, place)
 
 
 def _check_unchanged(result: Result) -> None:
@@ -120,14 +145,25 @@ def _check_unchanged(result: Result) -> None:
 
 def _schema(folder: Path, result: Result, data: Path | None) -> AttributeSchema:
     """Return the attributes that a cell was trained for: as it keeps them, else those of its data set."""
-    if (folder / SCHEMA).is_file():
-        kept = json.loads((folder / SCHEMA).read_text(encoding="utf-8"))
-        return AttributeSchema(tuple(kept["attributes"]), kept["units"], tuple(kept["intents"]))
+    if (folder / SCHEMA).exists():
+        try:
+            return TypeAdapter(AttributeSchema).validate_python(_kept(folder, SCHEMA))
+        except ValidationError as error:
+            raise _unfit(folder, f"its {SCHEMA} is no list of attributes: {error.errors()[0]['msg']}") from None
     dataset = open_dataset(result.dataset, data, result.dataset_options)
     if dataset.fingerprint() != result.fingerprint:
         raise _unfit(folder, f"it keeps no attributes, and the data set {result.dataset} here is another")
     return dataset.schema()
 
 
-def _unfit(folder: Path, why: str) -> AvebenchError:
-    return AvebenchError(f"The cell {folder} cannot be used: {why}. Run its row again with 'avebench run --fresh'.")
+def _kept(folder: Path, name: str) -> Any:
+    """Return what a JSON file of a cell holds; UnusableError if it is not what was written."""
+    try:
+        check_digest(folder, name)
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unfit(folder, f"its {name} cannot be read: {error}") from None
+
+
+def _unfit(folder: Path, why: str) -> UnusableError:
+    return UnusableError(f"The cell {folder} cannot be used: {why}. Run its row again with 'avebench run --fresh'.")

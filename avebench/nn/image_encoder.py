@@ -25,7 +25,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # type: ig
 
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Picture
-from avebench.nn.pretrained import first_line, load_pretrained, quiet
+from avebench.nn.pretrained import check_finite, first_line, load_pretrained, quiet
 from avebench.weights import PRECOMPUTED_IDS, TORCHVISION_FILES, image_weights
 
 Layout = Literal["transpose", "reshape"]
@@ -247,6 +247,7 @@ def _resnet(place: str, path: Path, name: str) -> _ResNetGrid:
             f"The checkpoint of {place} does not fit a {kind} of torchvision: {len(misfits)} tensors are missing, "
             f"unknown or of another shape, for instance '{min(misfits)}'. Copy the file again."
         )
+    check_finite(place, tensors)
     model.load_state_dict(tensors, strict=False)
     return model
 

@@ -48,8 +48,16 @@ class NeuralModel(nn.Module, Model):
         """Return the length by which examples are bucketed into batches."""
 
     def truncated(self, encoded: Encoded) -> int:
-        """Return how many labelling units lie beyond the encoder's limit; they are tagged O."""
+        """Return how many labelling units are cut off, as they lie beyond the encoder's limit; they are tagged O."""
         return 0
+
+    def beyond(self, encoded: Encoded) -> int:
+        """Return how many labelling units lie beyond the encoder's limit, whether read in windows or cut off."""
+        return self.truncated(encoded)
+
+    def text_limit(self) -> int | None:
+        """Return what the encoder reads at once, in word pieces with special symbols; None: no limit is known."""
+        return None
 
     @abstractmethod
     def collate(self, encoded: Sequence[Encoded]) -> Batch:

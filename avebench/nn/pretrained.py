@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import CRITICAL
 from pathlib import Path
@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoModel
 from transformers.utils import logging
 
 from avebench.errors import AvebenchError
+
+_UNFIT = (OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError)
+"""What transformers and torch raise for a config.json or weights that no model can be built from."""
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def load_pretrained(place: str, folder: Path, optional: str | None = None, /, **
             f"The weights of {place} are not plain tensors but pickled Python objects, which are never loaded. "
             "Convert them to model.safetensors where you trust them."
         ) from None
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (*_UNFIT, SafetensorError) as error:
         raise AvebenchError(
             f"The weights of {place} cannot be loaded: {first_line(error)} Name a folder saved by save_pretrained, "
             "with config.json and model.safetensors of the same model."
@@ -68,7 +72,18 @@ def load_pretrained(place: str, folder: Path, optional: str | None = None, /, **
             f"The weights of {place} do not fit its config.json: {len(misfits)} tensors are missing or of another "
             f"shape, for instance '{min(misfits)}'. Copy both files from the same model."
         )
+    check_finite(place, model.state_dict())
     return model
+
+
+def check_finite(place: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise AvebenchError if a weight of `place` is not a finite number: what it computes would be none either."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            count = int((~tensor.isfinite()).sum())
+            raise AvebenchError(
+                f"The weights of {place} are damaged: {count} numbers of '{name}' are not finite. Copy them again."
+            )
 
 
 def first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Stored results as sheets: one table on one data set under one set of options, put together again from its results.
 
-A result names the table and the row that ran it first. A finished cell belongs as well to a row of another table that
-is the same system with the same options. Results of one row that differ in options stand on sheets of their own.
+A finished cell belongs to every row, of whatever table, that is the same system with the same options, and is shown
+where it was asked for. Results of one row that differ in options stand on sheets of their own.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avebench.cells import Cell, DataChoice, flattened
+from avebench.cells import Cell, DataChoice, flattened, keyed_config
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.metrics import METRICS, SCORER_VERSION
 from avebench.plan import Plan, PlannedRow, data_banner
 from avebench.recording import RESULTS, slug
+from avebench.requested import Requested, read_requested
 from avebench.results import Result, load_result
 from avebench.rows import is_cell_of
 from avebench.worker import TEST
@@ -76,11 +77,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A stored cell, the table and the row's label that it is stored for; without a label it says so itself."""
+    """A stored cell, the table and the row's label that it is stored for, and all that it was requested for."""
 
     experiment: str
     label: str
     cell: StoredCell
+    requested: tuple[Requested, ...] = ()
 
 
 def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
@@ -101,7 +103,10 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
             continue
         label = _row_label(one, experiments[one.experiment])
         if label is None:
-            stored.gaps.append(f"{one.cell.file}: {one.experiment} has no row '{one.label}' any more.")
+            if not any(other.label != one.label and _same_place(one, other) for other in found):
+                stored.gaps.append(
+                    f"{one.cell.file}: {one.experiment} has no row '{one.label}' with these options any more."
+                )
             continue
         result = one.cell.result
         place = (one.experiment, result.dataset, result.fingerprint, result.train_fraction, result.profile)
@@ -139,8 +144,12 @@ def _finished(out: Path, gaps: list[str]) -> Iterator[_Found]:
                 )
             continue
         result = _load(path, gaps)
-        if result is not None:
-            yield _Found(result.experiment, result.row, StoredCell(result, path, folder / TEST, None, _options(result)))
+        if result is None:
+            continue
+        requested = read_requested(folder, result)
+        for experiment, label, profile in dict.fromkeys((one.experiment, one.row, one.profile) for one in requested):
+            under = result.model_copy(update={"profile": profile})
+            yield _Found(experiment, label, StoredCell(under, path, folder / TEST, None, _options(result)), requested)
 
 
 def _recorded(gaps: list[str]) -> Iterator[_Found]:
@@ -169,7 +178,12 @@ def _load(path: Path, gaps: list[str]) -> Result | None:
 
 def _options(result: Result) -> dict[str, str]:
     weights = {f"{role} (content)": weight.sha256[:12] for role, weight in result.weights.items()}
-    return {**flattened(result.config), **weights, "protocol": result.protocol, "control": str(result.control)}
+    return {
+        **flattened(keyed_config(result.config)),
+        **weights,
+        "protocol": result.protocol,
+        "control": str(result.control),
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -196,8 +210,21 @@ def _experiments(names: Sequence[str], found: Sequence[_Found]) -> dict[str, Exp
 
 
 def _row_label(one: _Found, experiment: Experiment) -> str | None:
-    """Return the label of the row that a cell was stored for; a folder of `results/` may name it by its slug."""
-    return next((row.label for row in experiment.rows if one.label in (row.label, slug(row.label))), None)
+    """Return the label of the row that a cell was stored for; None if no row has it, or it has other options now.
+
+    A folder of `results/` may name it by its slug; what is recorded, and what does not keep its requests, is taken at
+    its word.
+    """
+    row = next((row for row in experiment.rows if one.label in (row.label, slug(row.label))), None)
+    if row is None:
+        return None
+    known = isinstance(experiment, _Rebuilt) or not one.requested
+    its = known or is_cell_of(one.cell.result, one.requested, row, one.experiment, experiment)
+    return row.label if its else None
+
+
+def _same_place(one: _Found, other: _Found) -> bool:
+    return (one.experiment, one.cell.file) == (other.experiment, other.cell.file)
 
 
 class _Rebuilt(Experiment):
@@ -206,7 +233,7 @@ class _Rebuilt(Experiment):
 
 def _rebuilt(name: str, found: Sequence[_Found]) -> Experiment:
     """Return a table whose file is not at hand as its results show it."""
-    results = {one.cell.result.row: one.cell.result for one in found if one.experiment == name}
+    results = {one.label: one.cell.result for one in found if one.experiment == name}
     some = next(iter(results.values()))
     metrics = [metric for metric in USUAL_METRICS if metric in some.scores.metrics]
     rows = [
@@ -223,18 +250,16 @@ def _rebuilt(name: str, found: Sequence[_Found]) -> Experiment:
 
 
 def _shared(finished: Sequence[_Found], experiments: Mapping[str, Experiment]) -> list[_Found]:
-    """Return the finished cells of each table that another table has run."""
-    known = dict(experiments)
-    for name in {one.experiment for one in finished} & set(experiment_names()):
-        known.setdefault(name, load_experiment(experiment_path(name)))
+    """Return the finished cells of each table that were not asked for by it, or by another row of it."""
+    cells = {(one.cell.file, one.cell.result.profile): one for one in finished}
+    asked = {(one.cell.file, one.experiment, one.label) for one in finished}
     return [
-        _Found(name, row.label, one.cell)
+        _Found(name, row.label, one.cell, one.requested)
         for name, experiment in experiments.items()
         for row in experiment.rows
-        for one in finished
-        if one.experiment in known
-        and (one.experiment, one.label) != (name, row.label)
-        and is_cell_of(one.cell.result, known[one.experiment], row, experiment)
+        for one in cells.values()
+        if (one.cell.file, name, row.label) not in asked
+        and is_cell_of(one.cell.result, one.requested, row, name, experiment)
     ]
 
 

@@ -1,0 +1,58 @@
+"""For which rows of which tables a finished cell was asked: kept beside its result, by every command that shows it.
+
+A result names the row that ran it first. Whether it is a cell of another row is read off its content (`rows`); what
+`--set` laid over a row is known from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from avebench.plan import Plan
+from avebench.results import Result, Store
+from avebench.weights import write_atomically
+
+FILE = "requested.json"
+"""Name of the file in a cell's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """One row of a table under a profile, with what the command line set; None if that was not kept."""
+
+    experiment: str
+    row: str
+    profile: str
+    settings: Mapping[str, Any] | None
+
+
+def read_requested(folder: Path, result: Result) -> tuple[Requested, ...]:
+    """Return what a cell was asked for: at least what its result says, of which nothing was kept in earlier versions.
+
+    A file that cannot be read counts as none.
+    """
+    try:
+        return tuple(Requested(**entry) for entry in json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return (Requested(result.experiment, result.row, result.profile, None),)
+
+
+def note_requested(plan: Plan, finished: Mapping[str, Result], store: Store) -> None:
+    """Keep beside the `finished` cells of a plan, by key, that its rows are asked for."""
+    for planned in plan.rows:
+        for cell in planned.cells:
+            if (result := finished.get(cell.key)) is None:
+                continue
+            entry = Requested(plan.name, planned.row.label, cell.profile, plan.settings)
+            if entry in read_requested(store.folder(cell.key), result):
+                continue
+            with store.lock(cell.key):
+                before = read_requested(store.folder(cell.key), result)
+                # What was not kept before is this, if it is the same row.
+                entries = [*(one for one in before if one != replace(entry, settings=None)), entry]
+                content = json.dumps([asdict(one) for one in entries], ensure_ascii=False, indent=1)
+                write_atomically(store.folder(cell.key) / FILE, content + "\n")
