@@ -45,7 +45,7 @@ def _number_in(message: str) -> int | None:
 
 def device_of(path: Path) -> str:
     """Return the device that holds `path`, or would hold it: its name where the system tells, and its mount point."""
-    place = path.absolute()
+    place = path.resolve()
     while not place.exists() and place != place.parent:
         place = place.parent
     mount = place

@@ -10,6 +10,7 @@ renamed, removed; a folder made or removed. The process is killed (SIGKILL) righ
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -146,11 +147,12 @@ def _attempt(job: Any, kill_at: int | None) -> tuple[int, int]:
 
 def kill_at_operations(base: Path, chosen: int | None) -> list[str]:
     """Kill one small training at each of its file operations, or at `chosen` of them; return what went wrong."""
-
-    import avebench.training  # noqa: F401  # As above.
     from avebench.plan import Request, make_plan
     from avebench.worker import Job
 
+    # Once, here, rather than in every child; the optimiser imports the second at its first step.
+    for name in ("avebench.training", "torch._dynamo"):
+        importlib.import_module(name)
     folder = write_data(base / "operations")
     table, data = str(folder / "mine.toml"), folder / "data"
     request = Request(table, folder / "out", data=data, rows=["opentag"], settings=SETTINGS)

@@ -76,6 +76,7 @@ def test_other_errors_are_not_taken_for_it(error: Exception) -> None:
 
 def test_the_device_is_that_of_the_nearest_folder_that_is_there(tmp_path: Path) -> None:
     assert device_of(tmp_path / "not" / "made" / "yet") == device_of(tmp_path)
+    assert device_of(tmp_path / ".." / tmp_path.name) == device_of(tmp_path)
     assert os.path.ismount(device_of(tmp_path).rpartition("(")[2].rstrip(")").removeprefix("the device of "))
 
 
