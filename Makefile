@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test bench corrupt gpu lint clean
+.PHONY: demo test bench corrupt kill gpu lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ gpu: $(STAMP)
 
 corrupt: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 1/2 & OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 2/2 && wait $$!
+
+kill: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from typing import Any
 from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
+from avebench.metrics import METRICS
 from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
 from avebench.weights import Kind, cache_folder, file_digest, read_memo, weights_digest, write_memo
@@ -179,7 +180,18 @@ def _resolve(system: Plugin, row: Row, layers: Sequence[Mapping[str, Any]]) -> R
         config = config_class.model_validate(merged)
     except ValidationError as error:
         raise AvebenchError(f"Row '{row.label}' ({row.model}): {describe(error, config_class)}") from None
+    if "training" in merged:
+        _check_selection(f"Row '{row.label}' ({row.model})", config.training.selection)
     return Resolved(config.model_dump(mode="json"), dict(config.pretrained()), tuple(unknown))
+
+
+def _check_selection(place: str, selection: str) -> None:
+    """Raise AvebenchError unless every part of `training.selection` is a metric, or it is `last`."""
+    for name in selection.split(" or ") if selection != "last" else ():
+        if name not in METRICS:
+            raise AvebenchError(
+                f"{place}: training.selection: there is no metric '{name}'. {near_matches(name, [*METRICS, 'last'])}"
+            )
 
 
 def _defaults_of(config_class: Any) -> dict[str, Any]:

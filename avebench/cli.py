@@ -435,7 +435,7 @@ def ui(
     ] = None,
 ) -> None:
     """Serve the MLflow UI on 127.0.0.1."""
-    from avebench.tracking import serve
+    from avebench.trackingserver import serve
 
     serve(tracking_uri, port=port)
 
@@ -450,7 +450,7 @@ def sync(
     """Upload to MLflow what could not be uploaded when it was measured."""
     from avebench.tracking import sync as upload
 
-    typer.echo(f"{upload(out, tracking_uri)} results uploaded.")
+    typer.echo(upload(out, tracking_uri).said())
 
 
 @app.command()

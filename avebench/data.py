@@ -15,8 +15,10 @@ from pydantic import ValidationError
 
 from avebench.annotation import Audit, audit, leak_sentences, reach_sentences, same_id_sentence
 from avebench.dataset import SPLITS, Dataset, DatasetCard
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, pairs_from_spans
+from avebench.leftovers import sweep
 from avebench.registry import plugin, plugins
 from avebench.tagging import word_units
 
@@ -183,6 +185,7 @@ def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
     if out_folder.exists():
         raise AvebenchError(f"{out_folder} exists already. Name a new folder, or remove it.")
     folder = next((folder for folder in dataset.picture_folders() if folder.is_dir()), None)
+    sweep(out_folder.parent, out_folder.name)
     partial = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -194,7 +197,7 @@ def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
             (partial / "images").symlink_to(folder.resolve(), target_is_directory=True)
         partial.rename(out_folder)
     except OSError as error:
-        raise AvebenchError(f"{out_folder} cannot be written: {error.strerror}.") from None
+        raise unwritable(error, out_folder, f"{out_folder} cannot be written: {error.strerror}.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return dataset.notes

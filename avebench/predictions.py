@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, Span, pairs_from_spans
 from avebench.jsonlines import (
@@ -50,8 +51,8 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], *, text_fre
     try:
         write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     except OSError as error:
-        raise fault(
-            path, None, None, f"the file cannot be written ({error.strerror}). Choose another folder."
+        raise unwritable(
+            error, path, f"{path}: the file cannot be written ({error.strerror}). Choose another folder."
         ) from None
 
 

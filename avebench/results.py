@@ -11,9 +11,11 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from avebench.controls import Control
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
+from avebench.leftovers import sweep_tree
 from avebench.sealed import DamagedError, read_record, seal
-from avebench.weights import write_atomically
+from avebench.weights import cache_folder, write_atomically
 
 RESULT_VERSION = 1
 
@@ -195,16 +197,23 @@ class Store:
         self.out = out
 
     def prepare(self) -> None:
-        """Create the folder; AvebenchError if it cannot be written."""
+        """Create the folder and remove what killed processes left there and in the cache of files they were writing.
+
+        AvebenchError if it cannot be written.
+        """
         try:
             (self.out / "cells").mkdir(parents=True, exist_ok=True)
             probe = self.out / "cells" / ".writable"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise AvebenchError(
-                f"The output folder {self.out} cannot be written ({error.strerror}). Choose another with --out."
+            raise unwritable(
+                error,
+                self.out,
+                f"The output folder {self.out} cannot be written ({error.strerror}). Choose another with --out.",
             ) from None
+        for root in (self.out, cache_folder()):
+            sweep_tree(root)
 
     def folder(self, key: str) -> Path:
         """Return the folder of a cell."""

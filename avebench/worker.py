@@ -25,7 +25,9 @@ from avebench.cells import Cell
 from avebench.controls import with_control
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
-from avebench.errors import AvebenchError, DataError, UnusableError
+from avebench.devices import threads
+from avebench.disk import full_disk
+from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
 from avebench.inference.trained import (
@@ -38,6 +40,7 @@ from avebench.inference.trained import (
     restored,
     write_schema,
 )
+from avebench.leftovers import sweep_held
 from avebench.metrics import SCORER_VERSION
 from avebench.model import TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
@@ -50,6 +53,8 @@ from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
 from avebench.weights import write_atomically
 
+ERROR_LOG = "error.log"
+"""Where an unforeseen error of a cell is described, until the cell is finished."""
 TEST = "predictions.jsonl.gz"
 EXTENDED = "predictions-extended.jsonl.gz"
 CHECKPOINT = "checkpoint"
@@ -91,16 +96,29 @@ def _tell_outcome(job: Job, connection: Connection) -> None:
         raise
     except DataError as error:
         connection.send(("refused", str(error)))
-    except UnusableError as error:
-        connection.send(("unusable", str(error)))
-    except AvebenchError as error:
+    except DiskFullError as error:
+        connection.send(("full", str(error)))
+    except CellFailedError as error:
         connection.send(("failed", str(error)))
+    except AvebenchError as error:
+        connection.send(("unusable", str(error)))
     except Exception as error:
+        if (full := full_disk(error)) is not None:
+            connection.send(("full", str(full)))
+            return
         if job.debug:
             traceback.print_exc()
-        log = Store(job.out).folder(job.cell.key) / "error.log"
+        connection.send(("failed", f"{type(error).__name__}: {error} ({_kept_details(job)})"))
+
+
+def _kept_details(job: Job) -> str:
+    """Write the traceback of the error at hand into the cell's folder and say where it is."""
+    log = Store(job.out).folder(job.cell.key) / ERROR_LOG
+    try:
         write_atomically(log, traceback.format_exc())
-        connection.send(("failed", f"{type(error).__name__}: {error} (details in {log})"))
+    except OSError as error:
+        return f"details could not be written: {error.strerror}; --debug prints them"
+    return f"details in {log}"
 
 
 def end_with_reader(connection: Connection) -> None:
@@ -135,14 +153,20 @@ def keep_freed_memory() -> None:
 def finish_cell(job: Job, tell: Tell) -> None:
     """Run a cell and store its result, unless another process has done or is doing so: then wait for that."""
     store = Store(job.out)
+    folder = store.folder(job.cell.key)
     with _held(store, job.cell.key, tell):
         if not store.finished(job.cell.key):
-            store.write(_run(job, store.folder(job.cell.key), tell))
+            result = _run(job, folder, tell)
+            (folder / ERROR_LOG).unlink(missing_ok=True)  # Of an earlier attempt: this one is well.
+            store.write(result)
 
 
 @contextmanager
 def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
-    """Hold the lock of a cell. The system frees the lock of a process that is killed."""
+    """Hold the lock of a cell and remove what killed processes left of files that they were writing there.
+
+    The system frees the lock of a process that is killed.
+    """
     lock = store.lock(key)
     try:
         lock.acquire(timeout=0)
@@ -150,6 +174,7 @@ def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
         tell("waiting", None)
         lock.acquire(poll_interval=0.2)
     try:
+        sweep_held(store.folder(key))
         yield
     finally:
         lock.release()
@@ -211,12 +236,14 @@ def _shown(cell: Cell, material: Material) -> Material:
 
 @dataclass(slots=True)
 class _Clock:
-    """Wall time per phase."""
+    """Wall time per phase; every phase is told when it begins."""
 
+    tell: Tell
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        self.tell("phase", name)
         begun = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
@@ -224,7 +251,7 @@ class _Clock:
 
 def _run(job: Job, folder: Path, tell: Tell) -> Result:
     """Train or continue, predict and score one cell; everything but the result is written here."""
-    cell, clock, started = job.cell, _Clock(), time.time()
+    cell, clock, started = job.cell, _Clock(tell), time.time()
     with clock.phase("read"):
         dataset, material = _read(cell)
         shown = _shown(cell, material)
@@ -317,21 +344,17 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     from safetensors.torch import save
 
     from avebench import checkpoint
-    from avebench.nn.neural import device_named
     from avebench.training import train
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    device = str(device_named(job.device))
+    device = _computing_on(job.device)
     with clock.phase("build"):
         torch.manual_seed(_seed(job.cell))
-        try:
-            model = module.Model(config, schema, vocabulary)
-        except AvebenchError as error:
-            raise UnusableError(str(error)) from None
+        model = module.Model(config, schema, vocabulary)
     if (folder / RECORD).is_file():
         system = restored(model, folder, device)
         checkpoint.clear(folder / CHECKPOINT)  # Of a training that ended just before it could do so.
         return system
+    tell("phase", "train")
     record = train(
         model,
         material.train,
@@ -341,6 +364,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         folder=folder / CHECKPOINT,
         score=lambda predictions: validation_metrics(material.valid, predictions),
         device=device,
+        notice=lambda line: tell("notice", line),
         report=lambda progress: tell(
             "progress",
             {
@@ -359,6 +383,19 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     write_atomically(folder / RECORD, json.dumps(seal(dataclasses.asdict(record))))
     checkpoint.clear(folder / CHECKPOINT)
     return Trained(model, dataclasses.asdict(record), device)
+
+
+def _computing_on(name: str) -> str:
+    """Set the threads of torch and return the device that `name` means; DataError if this machine cannot do so."""
+    import torch
+
+    from avebench.nn.neural import device_named
+
+    try:
+        torch.set_num_threads(threads())
+        return str(device_named(name))
+    except AvebenchError as error:
+        raise DataError(str(error)) from None  # Every row would meet it.
 
 
 def _chosen(config: TrainingConfig, valid: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from avebench.cells import sha256
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Picture, Prediction
 from avebench.inference.products import Product, Rejected, read_products
@@ -72,8 +73,8 @@ def predict_file(
             _write(trained, islice(products, answered.lines, None), partial, answered)
             partial.replace(target)
     except OSError as error:
-        raise AvebenchError(
-            f"{target} cannot be written ({error.strerror}). Free space there or name another --output."
+        raise unwritable(
+            error, target, f"{target} cannot be written ({error.strerror}). Free space there or name another --output."
         ) from None
     return answered.said(target, notes)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Prediction
 from avebench.model import Model, Vocabulary
+from avebench.nn.demand import predicted_at_once
 
 Encoded = Any
 """What `encode` makes of one example: anything picklable that `collate` understands."""
@@ -74,6 +75,14 @@ class NeuralModel(nn.Module, Model):
         """Return the trainable parameters by group name (`text_encoder`, `image_encoder`, `default`)."""
         return {"default": [parameter for parameter in self.parameters() if parameter.requires_grad]}
 
+    def held_numbers(self, size: int, length: int, *, training: bool) -> int:
+        """Return how many numbers a batch of `size` texts of `length` units holds that grow faster than its length.
+
+        For instance one per pair of units; a CRF of the model is counted without it. It decides whether a training is
+        begun, and how many texts are predicted at once.
+        """
+        return 0
+
     def updates(self) -> tuple[Update, ...]:
         """Return the updates of a step in order; empty: one, of the sum of all losses over all parameters.
 
@@ -109,8 +118,11 @@ class NeuralModel(nn.Module, Model):
         size = self.config.training.prediction_batch_size
         order = sorted(range(len(encoded)), key=lambda position: self.length(encoded[position]))
         predictions: list[Prediction | None] = [None] * len(encoded)
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
+        lengths = [self.length(encoded[position]) for position in order]
+        start = 0
+        while start < len(order):
+            chosen = order[start : start + predicted_at_once(self, lengths[start : start + size])]
+            start += len(chosen)
             batch = move(self.collate([encoded[position] for position in chosen]), device)
             for position, prediction in zip(chosen, self.predict_batch(batch), strict=True):
                 predictions[position] = prediction
