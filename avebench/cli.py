@@ -554,6 +554,21 @@ def data_convert(
         typer.echo(f"{what}: {count}")
 
 
+@data_app.command("spans")
+def data_spans(
+    name: str, folder: Path, data: DataFolder = None, option: Options = None, plugin: Plugins = None
+) -> None:
+    """Find the values of a data set in its texts and write it with these spans into a new folder, for taggers."""
+    from avebench.cells import parse_settings
+    from avebench.data import convert, open_dataset
+    from avebench.locating import LocatedDataset
+
+    _register(plugin)
+    dataset = LocatedDataset(open_dataset(name, data, parse_settings(option or [])))
+    for what, count in convert(dataset, folder).items():
+        typer.echo(f"{what}: {count}")
+
+
 def main() -> None:
     """Run the command line; a request that cannot be carried out ends with one message and exit code 2."""
     sys.exit(enter(app, debug="--debug" in sys.argv))

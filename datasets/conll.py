@@ -91,7 +91,7 @@ class Dataset(BaseDataset):
                         yield record
                     else:
                         counts[f"{split} sentences"] += 1
-                        counts["values"] += len(record.spans)
+                        counts["mentions"] += len(record.spans)
             except AvebenchError as error:
                 yield Fault(split, None, None, str(error))
         self.notes.update(counts)

@@ -79,7 +79,7 @@ class Dataset(BaseDataset):
                 yield row
                 continue
             counts[f"{split_of(row['productDisplayName'])} products"] += 1
-            counts["values"] += len(self._example(row, Counter()).spans)
+            counts["mentions"] += len(self._example(row, Counter()).spans)
             path = self.folder / "images" / f"{row['id']}.jpg"
             if (wrong := pictures.fault(path)) is not None:
                 yield Fault(f"images/{path.name}", None, None, f"{wrong}.")

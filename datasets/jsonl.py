@@ -89,8 +89,9 @@ class Dataset(BaseDataset):
                     counts["intents"] += 1
                 else:
                     without = without or (split, record.id)
-                counts["spans"] += len(record.spans)
-                counts["values"] += sum(len(record.pairs[attribute]) for attribute in gold_attributes(record))
+                counts["mentions"] += len(record.spans)
+                named = gold_attributes(record)
+                counts["attribute and value pairs"] += sum(len(record.pairs[attribute]) for attribute in named)
                 if record.picture is not None and (wrong := pictures.fault(self.folder / record.picture.name)):
                     yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {record.picture.name}.")
         if counts["intents"] and without is not None:
