@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from avebench.errors import AvebenchError
+from avebench.printing import visible_output
 
 FAULT, REFUSED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
 """Exit codes of commands that do not end by themselves; those of signals are 128 and their number, as in a shell."""
@@ -24,8 +25,12 @@ class Terminated(BaseException):
 
 def enter(command: Callable[[], object], *, debug: bool) -> int:
     """Run a command and return the exit code; with `debug` a fault, or a refused request, leaves as it is."""
-    _replace_what_cannot_be_shown()
     _listen_to_sigterm()
+    with visible_output():
+        return _entered(command, debug)
+
+
+def _entered(command: Callable[[], object], debug: bool) -> int:
     try:
         code = _code_of(command)
         # Here and not at the exit of Python, where a closed pipe or a full disk can no longer be answered.
@@ -69,14 +74,6 @@ def _code_of(command: Callable[[], object]) -> int:
             return _end(end.code, FAULT)
         return end.code or 0
     return 0
-
-
-def _replace_what_cannot_be_shown() -> None:
-    """Let a character that the encoding of the terminal lacks come out as '?', and not end the command."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
 
 
 def _listen_to_sigterm() -> None:
