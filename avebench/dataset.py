@@ -62,7 +62,7 @@ class Fault:
 class DatasetOptions(BaseModel):
     """Switches that every reader has. Unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     added: ClassVar[frozenset[str]] = frozenset()
     """Switches that came after results were stored: at their defaults they are no part of the fingerprint."""

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from avebench.errors import AvebenchError
+from avebench.places import shortened
 from avebench.printing import visible_output
 
 FAULT, REFUSED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
 """Exit codes of commands that do not end by themselves; those of signals are 128 and their number, as in a shell."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNUSABLE = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+"""What is wrong with a path that was given, where the command that opens it does not say so itself."""
 
 
 class Terminated(BaseException):
@@ -51,6 +54,9 @@ def _entered(command: Callable[[], object], debug: bool) -> int:
         if isinstance(error, OSError) and error.errno in _FULL:
             where = f" for {error.filename}" if error.filename else " for the output"
             return _end(f"no space left on the device{where}. Free some and run the same command again.", REFUSED)
+        if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename is not None:
+            place = shortened(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "a file"
+            return _end(f"{place} cannot be used ({error.strerror}). Check the path.", REFUSED)
         if debug:
             raise
         return _end(f"{type(error).__name__}: {error or 'no message'}\n{_kept_details()}", FAULT)

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from avebench.databases import check_database
 from avebench.errors import AvebenchError
 from avebench.weights import RUNS, cache_folder, place_digest, write_atomically
 
@@ -474,6 +475,7 @@ def serve(uri: str | None = None, host: str = "127.0.0.1", port: int = 5000) -> 
     path = _sqlite_path(target)
     if path is not None and not path.is_file():
         raise AvebenchError(f"There is no MLflow database at {path}. Run a table first: avebench run table6")
+    check_database(target)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -19,7 +19,7 @@ from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_s
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
-from avebench.pictures import picture_at, picture_fault
+from avebench.pictures import is_picture_file, picture_at, picture_fault
 from avebench.reading import examples_of, numbered_lines
 from avebench.tagging import character_units
 
@@ -134,7 +134,7 @@ class Dataset(BaseDataset):
                 path = self._pictures() / name
                 wrong = wrong_pictures[name] = picture_fault(path)
                 if wrong is not None:
-                    counts["pictures missing" if not path.is_file() else "pictures broken"] += 1
+                    counts["pictures missing" if not is_picture_file(path) else "pictures broken"] += 1
                     yield Fault(f"{self._pictures().name}/{name}", None, None, f"{wrong} ({record.product_id}).")
         self.notes.update(counts)
 
