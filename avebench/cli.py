@@ -539,6 +539,7 @@ def data_convert(
     _register(plugin)
     for what, count in convert(open_dataset(name, data, parse_settings(option or [])), folder).items():
         print(f"{what}: {count}")
+    print(f"Gold JSONL is in {folder}: avebench data check jsonl --data {folder}")
 
 
 def main() -> None:

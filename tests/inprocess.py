@@ -7,8 +7,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import typer
+
 from avebench.cli import app
 from avebench.door import enter
+
+_COMMAND = typer.main.get_command(app)
+"""Made once: it takes longer than most commands."""
 
 
 class Done(NamedTuple):
@@ -27,7 +32,7 @@ def avebench_here(folder: Path, *arguments: str) -> Done:
     sys.argv = ["avebench", *arguments]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = enter(lambda: app(list(arguments)), debug=False)
+            code = enter(lambda: _COMMAND(args=list(arguments), prog_name="avebench"), debug=False)
     finally:
         os.chdir(before)
         sys.argv = argv
