@@ -30,6 +30,7 @@ from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.metrics import METRICS
 from avebench.model import Protocol
+from avebench.places import is_file, shortened
 from avebench.tomltext import parse
 
 PUBLISHED_NAMES = {
@@ -374,8 +375,8 @@ def experiment_path(name: str) -> Path:
     """Return the file of an experiment given by name or by path; AvebenchError with near matches otherwise."""
     if name.endswith(".toml") or "/" in name:
         path = Path(name)
-        if not path.is_file():
-            raise AvebenchError(f"The experiment file {path} does not exist.")
+        if not is_file(path):
+            raise AvebenchError(f"The experiment file {shortened(name)} does not exist.")
         return path
     if name not in experiment_names():
         raise AvebenchError(

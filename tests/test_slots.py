@@ -132,7 +132,7 @@ def test_dev_is_another_name_of_valid(tmp_path: Path) -> None:
     [
         (("a b", "O", "x"), "seq.out", None, "1 tags for the 2 words of train/seq.in"),
         (("a b", "O B-", "x"), "seq.out", "tag 2", "'B-' is no BIO tag"),
-        (("a b", "S-x O", "x"), "seq.out", "tag 1", "'S-x' is no BIO tag"),
+        (("a b", "X-x O", "x"), "seq.out", "tag 1", "'X-x' is no BIO tag"),
         (("", "O", "x"), "seq.in", None, "the utterance is empty"),
         (("a", "O", " "), "label", None, "the intent is empty"),
     ],
