@@ -26,7 +26,7 @@ from avebench.controls import with_control
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
 from avebench.devices import threads
-from avebench.disk import full_disk
+from avebench.disk import full_disk, unwritable
 from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
@@ -159,15 +159,25 @@ def keep_freed_memory() -> None:
 
 
 def finish_cell(job: Job, tell: Tell) -> None:
-    """Run a cell and store its result, unless another process has done or is doing so: then wait for that."""
+    """Run a cell and store its result, unless another process has done or is doing so: then wait for that.
+
+    AvebenchError if a file of the cell cannot be read or written; DiskFullError if its disk is full.
+    """
     store = Store(job.out)
     folder = store.folder(job.cell.key)
-    with _held(store, job.cell.key, tell):
-        if not store.finished(job.cell.key):
-            result = _run(job, folder, tell)
-            for name in (ERROR_LOG, FAILURE):  # Of an earlier attempt: this one is well.
-                (folder / name).unlink(missing_ok=True)
-            store.write(result)
+    try:
+        with _held(store, job.cell.key, tell):
+            if not store.finished(job.cell.key):
+                result = _run(job, folder, tell)
+                for name in (ERROR_LOG, FAILURE):  # Of an earlier attempt: this one is well.
+                    (folder / name).unlink(missing_ok=True)
+                store.write(result)
+    except OSError as error:
+        place = error.filename
+        if not isinstance(place, str) or not Path(place).is_relative_to(job.out):
+            raise
+        advice = f"{place} cannot be read or written ({error.strerror}). Remove it, or choose another --out."
+        raise unwritable(error, Path(place), advice) from None
 
 
 @contextmanager

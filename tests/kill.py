@@ -62,8 +62,8 @@ def bits(out: Path) -> dict[str, Any]:
     found = {}
     for path in sorted(out.glob("cells/*/result.json")):
         result = json.loads(path.read_text())
-        for name in ("seconds", "peak_memory", "started", "finished", "revision", "dirty"):
-            del result[name]
+        for name in ("seconds", "peak_memory", "started", "finished", "revision", "dirty", "digest"):
+            result.pop(name, None)
         result["history"] = [{k: v for k, v in entry.items() if k != "seconds"} for entry in result["history"]]
         files = {one.name: one.read_bytes().hex() for one in path.parent.glob("*.safetensors")}
         files["predictions"] = (path.parent / "predictions.jsonl.gz").read_bytes().hex()
