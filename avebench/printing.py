@@ -107,7 +107,7 @@ def visible_output() -> Iterator[None]:
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)
-    sys.stdout, sys.stderr = (stream if isinstance(stream, Visible) else Visible(stream) for stream in before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (stream if isinstance(stream, Visible) else Visible(stream) for stream in before)
     try:
         yield
     finally:
