@@ -542,12 +542,12 @@ def _csv(table: Table) -> str:
     """Return one line per row. sd, n and texts have columns of their own, so that a column of figures holds figures."""
     lines = [dict(_csv_cells(table, section, row)) for section in table.sections for row in section.rows]
     used = {name for line in lines for name, value in line.items() if value != ""}
-    names = list(dict.fromkeys(name for line in lines for name in line))
     # Columns that every table has stay even when they are empty; sd, n, status only where something stands in them.
-    fixed = {"label", "section", "marks", "protocol", *(_key(column) for column in table.columns)}
+    fixed = dict.fromkeys(["label", "section", "marks", "protocol", *(_key(column) for column in table.columns)])
+    names = list(dict.fromkeys(name for line in lines for name in line)) or list(fixed)
     stream = io.StringIO()
     writer = csv.DictWriter(
-        stream, [name for name in names if name in used | fixed], extrasaction="ignore", lineterminator="\n"
+        stream, [name for name in names if name in used or name in fixed], extrasaction="ignore", lineterminator="\n"
     )
     writer.writerow({name: spreadsheet_cell(name) for name in writer.fieldnames})
     writer.writerows({name: spreadsheet_cell(value) for name, value in line.items()} for line in lines)

@@ -79,6 +79,11 @@ def test_a_csv_cell_is_text_or_a_number_and_json_keeps_every_character() -> None
     assert json.loads(stream.getvalue())["rows"][0]["label"] == NAME
 
 
+def test_a_table_without_rows_still_has_its_header() -> None:
+    columns = [Column("value", "%", MEASURED), Column("tp", "tp")]
+    assert render(Table("Nothing", columns, []), "csv") == "label,section,marks,protocol,measured_value,tp\n"
+
+
 def test_a_terminal_gets_the_styles_of_rich_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
