@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test bench corrupt gpu kill lint clean
+.PHONY: demo test fuzz bench corrupt kill gpu lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzzing.py 20000
+
 bench: $(STAMP)
 	$(BIN)/python tests/bench.py
 
@@ -23,11 +26,11 @@ gpu: $(STAMP)
 	AVEBENCH_TEST_DEVICE=cuda $(BIN)/pytest tests/test_model_contract.py
 	$(BIN)/python tests/gpu.py
 
-kill: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py
-
 corrupt: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 1/2 & OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 2/2 && wait $$!
+
+kill: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

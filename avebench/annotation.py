@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from avebench.examples import Example, Units, printable
+from avebench.examples import Example, Units, pairs_from_spans, printable
 from avebench.reading import title_key
 from avebench.tagging import fine_units, word_units
 
@@ -37,6 +37,12 @@ class SplitAudit:
     """Off the boundaries if offsets are taken to count something else."""
     spaced: int = 0
     """Begin or end with white space, be it in units or not."""
+    absent: int = 0
+    """Attributes that are known to be absent, over all examples."""
+    located: int = 0
+    """Gold value strings of attributes that have spans in the same text."""
+    canonical: int = 0
+    """Those of them that are written otherwise than in the text: another case, plural, order."""
     cases: list[str] = field(default_factory=list)
     """The first spans that are off the boundaries, or begin or end with white space, in words."""
 
@@ -48,8 +54,14 @@ class SplitAudit:
     def add(self, example: Example) -> None:
         """Count an example."""
         self.examples += 1
+        self.absent += len(example.absent)
         if not example.spans:
             return
+        written = pairs_from_spans(example.text, example.spans)
+        for attribute, values in example.pairs.items():
+            if attribute in written:
+                self.located += len(values)
+                self.canonical += len(values - written[attribute])
         self.spans += len(example.spans)
         first = {start: place for place, (start, _) in enumerate(example.tokens)}
         last = {end: place for place, (_, end) in enumerate(example.tokens)}
@@ -87,7 +99,14 @@ class SplitAudit:
 
     def counts(self) -> dict[str, int]:
         """Return the figures that are stored with a result."""
-        return {"spans": self.spans, "off_boundary": self.off_boundary, "overlapping": self.overlapping}
+        return {
+            "spans": self.spans,
+            "off_boundary": self.off_boundary,
+            "overlapping": self.overlapping,
+            "absent": self.absent,
+            "located": self.located,
+            "canonical": self.canonical,
+        }
 
 
 def _read_as(example: Example, codec: str) -> Sequence[tuple[int, int]]:
@@ -222,6 +241,21 @@ def leak_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     if not shared:
         return None
     return f"Of {test['examples']:,} test examples, training or validation holds {', '.join(shared)}."
+
+
+def scoring_notes(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yield what is to be known of figures on such an annotation, from what results store."""
+    test = counts.get("test", {})
+    if absent := test.get("absent", 0):
+        yield (
+            f"The annotation is partial: {absent:,} times an attribute is known to be absent in test, and one that is "
+            "not annotated is unknown. Where such a one is predicted it counts as wrong; annotated F1 leaves it out."
+        )
+    if canonical := test.get("canonical", 0):
+        yield (
+            f"Of {test['located']:,} gold values in test, {canonical:,} are written otherwise than in the text (case, "
+            "plural, order): string F1 asks for them as the annotation writes them, TAG-F1 for their place."
+        )
 
 
 def stored_counts(found: Audit) -> dict[str, dict[str, int]]:

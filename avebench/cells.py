@@ -287,7 +287,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if len(parts) > tomltext.DEEPEST:
             raise AvebenchError(f"--set {name[:40]}...: no option has so many parts. Give it as training.steps=100.")
         try:
-            value = tomltext.parse(f"value = {text}", name)["value"]
+            value = tomltext.parse(f"value = {text}", name, fields=False)["value"]
         except tomllib.TOMLDecodeError:
             value = text
         for part in reversed(parts):

@@ -347,7 +347,7 @@ def predict(
     trained = load_trained(result, Store(out), device, data)
     if input is not None and output is not None:
         missing = missing_images or MissingImages.error
-        typer.echo(predict_file(trained, result.key, input, output, missing.value))
+        print(predict_file(trained, result.key, input, output, missing.value))
     elif text is not None:
         example = single_product(text, image, trained)
         (prediction,), long = trained.predict([example])
@@ -393,9 +393,9 @@ def explain(
     explanation = explained(trained, shown or single_product(text or "", image, trained), row)
     show(explanation, row, format.value)
     for line in trained.long_texts(explanation.example).said():
-        typer.echo(line, err=True)
+        print(line, file=sys.stderr)
     if png is not None:
-        typer.echo(draw(explanation, png), err=True)
+        print(draw(explanation, png), file=sys.stderr)
 
 
 @app.command()
@@ -424,7 +424,8 @@ def report(
     _register(plugin)
     written = write_report(experiments or [], out=out, recorded=recorded, data=data, output=output, format=format.value)
     if written is not None:
-        typer.echo(f"The report is in {written} ({written.stat().st_size / 1e6:.1f} MB).", err=format.value != "html")
+        said = f"The report is in {written} ({written.stat().st_size / 1e6:.1f} MB)."
+        print(said, file=sys.stdout if format.value == "html" else sys.stderr)
 
 
 @app.command()
@@ -450,7 +451,7 @@ def sync(
     """Upload to MLflow what could not be uploaded when it was measured."""
     from avebench.tracking import sync as upload
 
-    typer.echo(upload(out, tracking_uri).said())
+    print(upload(out, tracking_uri).said())
 
 
 @app.command()
@@ -483,8 +484,8 @@ def pretrain(
     from avebench.pretraining import pretrain as make
 
     _register(plugin)
-    for line in make(dataset, out, steps, device, only, lambda line: typer.echo(line, err=True)):
-        typer.echo(line)
+    for line in make(dataset, out, steps, device, only, lambda line: print(line, file=sys.stderr)):
+        print(line)
 
 
 @data_app.command("list")
@@ -506,7 +507,7 @@ def data_check(name: str, data: DataFolder = None, option: Options = None, plugi
     _register(plugin)
     faults = 0
     for row in check_rows(open_dataset(name, data, parse_settings(option or []))):
-        typer.echo(row.what if row.count is None else f"{row.what}: {row.count}")
+        print(row.what if row.count is None else f"{row.what}: {row.count}")
         faults = row.count or 0
     raise typer.Exit(2 if faults else 0)
 
@@ -551,7 +552,23 @@ def data_convert(
 
     _register(plugin)
     for what, count in convert(open_dataset(name, data, parse_settings(option or [])), folder).items():
-        typer.echo(f"{what}: {count}")
+        print(f"{what}: {count}")
+    print(f"Gold JSONL is in {folder}: avebench data check jsonl --data {folder}")
+
+
+@data_app.command("spans")
+def data_spans(
+    name: str, folder: Path, data: DataFolder = None, option: Options = None, plugin: Plugins = None
+) -> None:
+    """Find the values of a data set in its texts and write it with these spans into a new folder, for taggers."""
+    from avebench.cells import parse_settings
+    from avebench.data import convert, open_dataset
+    from avebench.locating import LocatedDataset
+
+    _register(plugin)
+    dataset = LocatedDataset(open_dataset(name, data, parse_settings(option or [])))
+    for what, count in convert(dataset, folder).items():
+        print(f"{what}: {count}")
 
 
 def main() -> None:

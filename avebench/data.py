@@ -19,8 +19,8 @@ from avebench.disk import unwritable
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, pairs_from_spans
 from avebench.leftovers import sweep
+from avebench.places import expanded, is_folder, shortened
 from avebench.registry import plugin, plugins
-from avebench.tagging import word_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _installed(card: DatasetCard) -> Path | None:
     root = os.environ.get("AVEBENCH_DATA")
     if not root:
         return None
-    return next((folder for name in card.folders if (folder := Path(root).expanduser() / name).is_dir()), None)
+    return next((folder for name in card.folders if is_folder(folder := expanded(Path(root)) / name)), None)
 
 
 def _folder(card: DatasetCard, given: Path | None) -> Path | None:
@@ -149,9 +149,9 @@ def _folder(card: DatasetCard, given: Path | None) -> Path | None:
             )
         return None
     if given is not None:
-        place = given.expanduser()
-        if not place.is_dir():
-            raise AvebenchError(f"--data {given}: there is no such folder. {card.obtain}")
+        place = expanded(given)
+        if not is_folder(place):
+            raise AvebenchError(f"--data {shortened(str(given))}: there is no such folder. {card.obtain}")
         return place
     installed = _installed(card)
     if installed is None:
@@ -180,11 +180,15 @@ def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
     """Write the splits of a data set as gold JSONL to the new folder `out_folder`; return the reader's notes.
 
     Streams: memory does not grow with the number of products. Pictures stay where they are, behind a link `images` to
-    their folder. AvebenchError if `out_folder` exists; after any error nothing of it is left.
+    their folder. AvebenchError if `out_folder` exists or lies in that folder, where the link would lead into itself and
+    the data set would no longer be the same; after any error nothing of it is left.
     """
-    if out_folder.exists():
+    if out_folder.exists() or out_folder.is_symlink():
         raise AvebenchError(f"{out_folder} exists already. Name a new folder, or remove it.")
     folder = next((folder for folder in dataset.picture_folders() if folder.is_dir()), None)
+    for inside in {folder, dataset.folder} - {None}:
+        if inside is not None and out_folder.resolve().is_relative_to(inside.resolve()):
+            raise AvebenchError(f"{out_folder} lies in {inside}, a folder of the data set. Name a folder elsewhere.")
     sweep(out_folder.parent, out_folder.name)
     partial = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
     try:
@@ -214,8 +218,7 @@ def _gold_line(example: Example, pictures: Path | None) -> dict[str, Any]:
             "does. Gold JSONL cannot hold it: give --option unseen=keep."
         )
     line: dict[str, Any] = {"id": example.id, "text": example.text}
-    if example.tokens != word_units(example.text):
-        line["tokens"] = [list(token) for token in example.tokens]
+    line["tokens"] = [list(token) for token in example.tokens]  # Whatever units the next reader would cut.
     line["spans"] = [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans]
     if example.pairs != pairs_from_spans(example.text, example.spans):
         line["pairs"] = {attribute: sorted(values) for attribute, values in example.pairs.items()}

@@ -62,10 +62,19 @@ class Fault:
 class DatasetOptions(BaseModel):
     """Switches that every reader has. Unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Switches that came after results were stored: at their defaults they are no part of the fingerprint."""
 
     missing_images: Literal["error", "blank"] = "error"
     """What a missing or broken picture means: stop, or a blank picture that is counted."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what of the options is part of the fingerprint, as plain JSON."""
+        fields = type(self).model_fields
+        unset = {name for name in self.added if getattr(self, name) == fields[name].default}
+        return self.model_dump(mode="json", exclude=unset)
 
 
 class Dataset(ABC):
@@ -114,7 +123,7 @@ class Dataset(ABC):
         from avebench.weights import file_digest
 
         digest = hashlib.sha256()
-        digest.update(json.dumps([self.card.name, self.card.reader, self.options.model_dump(mode="json")]).encode())
+        digest.update(json.dumps([self.card.name, self.card.reader, self.options.identity()]).encode())
         assert self.folder is not None
         for path in sorted(self.annotation_files()):
             line = f"{path.relative_to(self.folder).as_posix()}\x1f{file_digest(path)}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -13,9 +14,13 @@ from typing import NoReturn
 
 from avebench.disk import full_disk
 from avebench.errors import AvebenchError, DiskFullError
+from avebench.places import shortened
+from avebench.printing import visible_output
 
 FAULT, REFUSED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
 """Exit codes of commands that do not end by themselves; those of signals are 128 and their number, as in a shell."""
+_UNUSABLE = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+"""What is wrong with a path that was given, where the command that opens it does not say so itself."""
 
 
 class Terminated(BaseException):
@@ -24,8 +29,12 @@ class Terminated(BaseException):
 
 def enter(command: Callable[[], object], *, debug: bool) -> int:
     """Run a command and return the exit code; with `debug` a fault, or a refused request, leaves as it is."""
-    _replace_what_cannot_be_shown()
     _listen_to_sigterm()
+    with visible_output():
+        return _entered(command, debug)
+
+
+def _entered(command: Callable[[], object], debug: bool) -> int:
     try:
         code = _code_of(command)
         # Here and not at the exit of Python, where a closed pipe or a full disk can no longer be answered.
@@ -46,6 +55,9 @@ def enter(command: Callable[[], object], *, debug: bool) -> int:
         if (full := full_disk(error)) is not None:
             stored = "What was finished before is stored."
             return _end(_with_way_on(DiskFullError(f"{full} {stored}")), REFUSED)
+        if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename is not None:
+            place = shortened(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "a file"
+            return _end(f"{place} cannot be used ({error.strerror}). Check the path.", REFUSED)
         if debug:
             raise
         return _end(f"{type(error).__name__}: {error or 'no message'}\n{_kept_details()}", FAULT)
@@ -74,14 +86,6 @@ def _code_of(command: Callable[[], object]) -> int:
             return _end(end.code, FAULT)
         return end.code or 0
     return 0
-
-
-def _replace_what_cannot_be_shown() -> None:
-    """Let a character that the encoding of the terminal lacks come out as '?', and not end the command."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
 
 
 def _listen_to_sigterm() -> None:

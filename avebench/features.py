@@ -24,6 +24,7 @@ from torch import Tensor
 from avebench.errors import AvebenchError
 from avebench.examples import ZERO_PICTURE, Example, Picture
 from avebench.nn.image_encoder import ImageEncoder, pixels_of
+from avebench.places import expanded
 from avebench.rowstore import Row, RowStore, limit_bytes
 from avebench.weights import PRECOMPUTED_IDS, weights_digest
 
@@ -227,7 +228,7 @@ class PrecomputedFeatures:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(Path(folder))
         self._positions = released_ids(self.folder / PRECOMPUTED_IDS, f"{REGIONS} and {POOLED}")
         self._arrays: dict[str, Row] = {}
 

@@ -63,7 +63,11 @@ def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Pict
 
 
 def image_path(record: Mapping[str, Any]) -> str:
-    """Return the picture's path relative to the folder of the file, or the empty string; FieldError if it leads out."""
+    """Return the picture's path relative to the folder of the file, or the empty string; FieldError if it leads out.
+
+    The path itself may not lead out. What is in the folder may be symbolic links, wherever they lead: whoever made the
+    folder put them there, and pictures are often kept elsewhere.
+    """
     if record.get("image") is None:
         return ""
     image = checked_string(record["image"], "image")

@@ -70,8 +70,8 @@ def json_object(text: str) -> dict[str, Any]:
         raise FieldError(None, message) from None
     except RecursionError:
         raise FieldError(None, "the line is nested too deeply.") from None
-    except ValueError as error:  # A number of thousands of digits.
-        raise FieldError(None, f"not JSON: {error}.") from None
+    except ValueError:
+        raise FieldError(None, "a number has thousands of digits. Is a separator missing?") from None
     if not isinstance(record, dict):
         raise FieldError(None, f"the line is a JSON {kind(record)}. Write one JSON object per line.")
     return record

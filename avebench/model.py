@@ -27,7 +27,8 @@ Vocabulary = Mapping[str, Any]
 class ModelCard:
     """What a system is. Every field is a literal in the plug-in's source.
 
-    `implementation` is raised whenever the plug-in's results may change; it is part of every cell key.
+    `implementation` is raised whenever the plug-in's results may change; it is part of every cell key. `needs_spans`
+    says that it learns from values that are marked in the text; without it, value strings (pairs) are enough.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelCard:
     implementation: int
     protocol: Protocol = "native"
     needs: tuple[str, ...] = ()
+    needs_spans: bool = True
     published_with: str = ""
     code: str = ""
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -122,6 +122,33 @@ def _seen_otherwise(folder: Path, names: Sequence[str], content: str) -> bytes:
     return f"opened as seen\n{known}".encode(errors="surrogateescape") if known else b""
 
 
+def folders_in(folder: Path, around: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """Yield a folder and all folders in it, following symbolic links; one that leads to a folder around it is left out.
+
+    A folder that cannot be opened has none. `around` are the device and number of the folders around it.
+    """
+    yield folder
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            inner = [entry.path for entry in entries if _is(entry.is_dir)]
+    except OSError:
+        return
+    around = around | {(status.st_dev, status.st_ino)}
+    for path in map(Path, inner):
+        status = path.stat()
+        if (status.st_dev, status.st_ino) not in around:
+            yield from folders_in(path, around)
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """Return the answer of a folder's entry; False for a link that leads into itself."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 of the names and sizes of the pictures directly in `folder`; of nothing if there is no folder.
 
@@ -141,7 +168,7 @@ def folder_digest(folder: Path) -> str:
             for entry in entries
             if not entry.name.startswith(".")
             and Path(entry.name).suffix.lower() not in TEXT_SUFFIXES
-            and entry.is_file()
+            and _is(entry.is_file)
         )
     digest = hashlib.sha256()
     for name, size in files:

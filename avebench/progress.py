@@ -49,16 +49,17 @@ class Display:
 
     def __enter__(self) -> Display:
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+            from avebench.printing import console
+
             self.live = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[losses]}"),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[losses]}", markup=False),
+                console=console(stderr=True),
             )
             self.live.start()
         return self

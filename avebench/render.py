@@ -20,6 +20,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from avebench.errors import AvebenchError
+from avebench.printing import console as make_console
+from avebench.printing import in_line, spreadsheet_cell, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -182,8 +184,8 @@ def _shown(table: Table) -> _Shown:
         headings += [(source, "n")] if source == MEASURED and several else []
 
     def line(row: TableRow) -> list[str]:
-        cells = [row_label(row), *([row.protocol] if with_protocol else [])]
-        cells += [cell_text(row.cells[place]) for place in order[""]]
+        cells = [in_line(row_label(row)), *([row.protocol] if with_protocol else [])]
+        cells += [in_line(cell_text(row.cells[place])) for place in order[""]]
         for source in sources[1:]:
             group = [row.cells[place] for place in order[source]]
             cells += _group(group, [table.columns[place].digits for place in order[source]])
@@ -191,8 +193,11 @@ def _shown(table: Table) -> _Shown:
                 cells.append(" / ".join(dict.fromkeys(str(cell.n) for cell in group if isinstance(cell, Measured))))
         return cells
 
-    sections = [(section.heading, [line(row) for row in section.rows]) for section in table.sections if section.rows]
-    return _Shown(headings, sections, table_notes(table), lead)
+    sections = [
+        (in_line(section.heading), [line(row) for row in section.rows]) for section in table.sections if section.rows
+    ]
+    headings = [(source, in_line(heading)) for source, heading in headings]
+    return _Shown(headings, sections, [in_line(note) for note in table_notes(table)], lead)
 
 
 def _several(table: Table) -> bool:
@@ -228,7 +233,7 @@ def _group(cells: Sequence[Cell], digits: Sequence[int]) -> list[str]:
     said: set[str] = set()
     for cell, decimals in zip(cells, digits, strict=True):
         if isinstance(cell, str):
-            texts.append("" if cell in said else cell.partition(":")[0])
+            texts.append("" if cell in said else in_line(cell.partition(":")[0]))
             said.add(cell)
         else:
             texts.append(cell_text(cell, decimals))
@@ -261,19 +266,18 @@ def print_table(table: Table, console: Console | None = None) -> None:
 
     Without `console`, standard output is used; if it is no terminal, lines are as long as the table needs.
     """
-    from rich.console import Console
     from rich.text import Text
 
     if console is None:
-        console = Console(highlight=False)
+        console = make_console(highlight=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=100_000)
+            console = make_console(highlight=False, width=100_000)
     shown = _shown(table)
     if table.banner:
-        console.print(Text(table.banner, style="bold yellow"))
-    console.print(Text(table.title, style="bold"))
+        console.print(Text(in_line(table.banner), style="bold yellow"))
+    console.print(Text(in_line(table.title), style="bold"))
     if table.source:
-        console.print(Text(table.source, style="dim"))
+        console.print(Text(in_line(table.source), style="dim"))
     for columns in _blocks(shown, console):
         console.print()
         _print_block(console, shown, columns)
@@ -409,6 +413,7 @@ def _markdown(table: Table) -> str:
 
 
 def _escape_markdown(text: str) -> str:
+    text = visible(text)
     for character in "\\|*_<`[":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())
@@ -442,7 +447,7 @@ LATEX = {
 
 def escape_latex(text: str) -> str:
     """Return `text` so that LaTeX prints it as it stands."""
-    return " ".join("".join(LATEX.get(character, character) for character in text).split())
+    return " ".join("".join(LATEX.get(character, character) for character in visible(text)).split())
 
 
 _DIGITS = ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"]
@@ -537,15 +542,15 @@ def _csv(table: Table) -> str:
     """Return one line per row. sd, n and texts have columns of their own, so that a column of figures holds figures."""
     lines = [dict(_csv_cells(table, section, row)) for section in table.sections for row in section.rows]
     used = {name for line in lines for name, value in line.items() if value != ""}
-    names = list(dict.fromkeys(name for line in lines for name in line))
     # Columns that every table has stay even when they are empty; sd, n, status only where something stands in them.
-    fixed = {"label", "section", "marks", "protocol", *(_key(column) for column in table.columns)}
+    fixed = dict.fromkeys(["label", "section", "marks", "protocol", *(_key(column) for column in table.columns)])
+    names = list(dict.fromkeys(name for line in lines for name in line)) or list(fixed)
     stream = io.StringIO()
     writer = csv.DictWriter(
-        stream, [name for name in names if name in used | fixed], extrasaction="ignore", lineterminator="\n"
+        stream, [name for name in names if name in used or name in fixed], extrasaction="ignore", lineterminator="\n"
     )
-    writer.writeheader()
-    writer.writerows(lines)
+    writer.writerow({name: spreadsheet_cell(name) for name in writer.fieldnames})
+    writer.writerows({name: spreadsheet_cell(value) for name, value in line.items()} for line in lines)
     return stream.getvalue()
 
 

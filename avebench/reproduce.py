@@ -117,7 +117,7 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
     name, experiment = plans[0].name, plans[0].experiment
     cells = [cell for plan in plans for cell in plan.cells()]
     failures = run_missing(cells, name, store, manner.device, manner.jobs, manner.debug)
-    results = stored_results(cells, store)
+    results = stored_results(cells, store, experiment.metrics)
     check_invariants(list(results.values()))
     for plan in plans:
         note_requested(plan, results, store)

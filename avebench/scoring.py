@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +69,8 @@ class Report:
     mean_selected_range: float
     output_range: tuple[float, float] | None
     scorer_version: int = SCORER_VERSION
+    notes: dict[str, int] = field(default_factory=dict)
+    """What was read as something else, or left out: how often."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON; ratios of attributes and slices stand beside their counts."""
@@ -186,6 +188,7 @@ def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme, released: bool)
         per_slice={},
         mean_selected_range=selected / len(tagged.gold),
         output_range=None,
+        notes=dict(+tagged.counts),
     )
 
 
@@ -234,6 +237,7 @@ def _notes(report: Report) -> list[str]:
     notes = [
         f"{report.examples} examples, {scheme}, cls_source {report.cls_source}, scorer {report.scorer_version}.",
         f"{selected}.",
+        *(f"{name}: {count:,}." for name, count in report.notes.items()),
     ]
     missing = [name for name, metric in report.metrics.items() if metric is None]
     return [*notes, f"Not available for this file: {', '.join(missing)}."] if missing else notes

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 
+from avebench.databases import check_database
 from avebench.errors import AvebenchError
 from avebench.tracking import ENVIRONMENT
 from avebench.trackingplace import artifact_root, is_database, sqlite_path, tracking_uri
@@ -42,6 +43,7 @@ def serve(uri: str | None = None, host: str = "127.0.0.1", port: int = 5000) -> 
     path = sqlite_path(target)
     if path is not None and not path.is_file():
         raise AvebenchError(f"There is no MLflow database at {path}. Run a table first: avebench run table6")
+    check_database(target)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -12,6 +12,7 @@ from typing import Literal
 from platformdirs import user_cache_dir
 
 from avebench.errors import AvebenchError
+from avebench.places import expanded, shortened
 
 Modality = Literal["text", "image"]
 Kind = Literal["text", "image", "files"]
@@ -133,7 +134,7 @@ def encoder_folder(name: str, modality: Modality = "text") -> Path:
         return shipped[f"{name}-{modality}"]
     if name == "minilm":
         return minilm_folder()
-    folder = Path(name).expanduser()
+    folder = expanded(Path(name))
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise AvebenchError(
@@ -157,7 +158,7 @@ def image_weights(name: str) -> Path:
     """
     if name in TORCHVISION_FILES:
         return _torchvision_cache(name)
-    path = Path(name).expanduser()
+    path = expanded(Path(name))
     if path.suffix in WEIGHT_SUFFIXES and not path.is_dir():
         if not path.is_file():
             raise AvebenchError(f"The checkpoint {path} does not exist. Check --image-encoder.")
@@ -169,7 +170,7 @@ def image_weights(name: str) -> Path:
 
 def text_weights(name: str) -> Path:
     """Return the folder of a text encoder, or of precomputed text states; AvebenchError if it is not here."""
-    path = Path(name).expanduser()
+    path = expanded(Path(name))
     return path if (path / PRECOMPUTED_TEXT_IDS).is_file() else encoder_folder(name)
 
 
@@ -203,9 +204,17 @@ def _hub_cache(name: str) -> Path | None:
 
 def weights_place(name: str, kind: Kind = "text") -> Path:
     """Return the file or folder of the encoder `name`; AvebenchError if it is not here, saying where it comes from."""
+    location = expanded(Path(name))
+    try:
+        (location / "config.json").stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass
+    except (OSError, ValueError):
+        raise AvebenchError(
+            f"'{shortened(name)}' can be no name of weights: it is too long, holds a zero, or is a link to itself."
+        ) from None
     if kind != "files":
         return image_weights(name) if kind == "image" else text_weights(name)
-    location = Path(name).expanduser()
     if not location.exists():
         raise AvebenchError(f"There is no file or folder {location}. Check the options of the row.")
     return location

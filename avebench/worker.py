@@ -27,7 +27,7 @@ from avebench.data import open_dataset
 from avebench.dataset import Dataset
 from avebench.devices import threads
 from avebench.disk import full_disk, unwritable
-from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError
+from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
 from avebench.inference.trained import (
@@ -45,7 +45,7 @@ from avebench.metrics import SCORER_VERSION
 from avebench.model import TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
 from avebench.provenance import hardware, resident_peak, revision, versions
-from avebench.registry import add_plugin_file, plugin
+from avebench.registry import add_plugin_file, plugin, plugins
 from avebench.results import Result, Store, Weight
 from avebench.sealed import seal, write_digests
 from avebench.seeds import derive_seed
@@ -53,6 +53,8 @@ from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
 from avebench.weights import write_atomically
 
+FAILURE = "failure.json"
+"""Where it stands why a cell failed, until it is finished: table, row and reason."""
 ERROR_LOG = "error.log"
 """Where an unforeseen error of a cell is described, until the cell is finished."""
 TEST = "predictions.jsonl.gz"
@@ -98,10 +100,9 @@ def _tell_outcome(job: Job, connection: Connection) -> None:
         connection.send(("refused", str(error)))
     except DiskFullError as error:
         connection.send(("full", str(error)))
-    except CellFailedError as error:
-        connection.send(("failed", str(error)))
     except AvebenchError as error:
-        connection.send(("unusable", str(error)))
+        _keep_reason(job, str(error))
+        connection.send(("failed" if isinstance(error, CellFailedError) else "unusable", str(error)))
     except Exception as error:
         if (full := full_disk(error)) is not None:
             connection.send(("full", str(full)))
@@ -109,6 +110,13 @@ def _tell_outcome(job: Job, connection: Connection) -> None:
         if job.debug:
             traceback.print_exc()
         connection.send(("failed", f"{type(error).__name__}: {error} ({_kept_details(job)})"))
+
+
+def _keep_reason(job: Job, reason: str) -> None:
+    """Keep beside a cell why it failed, for the report; where that cannot be written it is only told."""
+    content = {"experiment": job.experiment, "row": job.cell.row, "reason": reason}
+    with suppress(OSError):
+        write_atomically(Store(job.out).folder(job.cell.key) / FAILURE, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def _kept_details(job: Job) -> str:
@@ -161,14 +169,15 @@ def finish_cell(job: Job, tell: Tell) -> None:
         with _held(store, job.cell.key, tell):
             if not store.finished(job.cell.key):
                 result = _run(job, folder, tell)
-                (folder / ERROR_LOG).unlink(missing_ok=True)  # Of an earlier attempt: this one is well.
+                for name in (ERROR_LOG, FAILURE):  # Of an earlier attempt: this one is well.
+                    (folder / name).unlink(missing_ok=True)
                 store.write(result)
     except OSError as error:
-        name = error.filename
-        if not isinstance(name, str) or not Path(name).is_relative_to(job.out):
+        place = error.filename
+        if not isinstance(place, str) or not Path(place).is_relative_to(job.out):
             raise
-        advice = f"{name} cannot be read or written ({error.strerror}). Remove it, or choose another --out."
-        raise unwritable(error, Path(name), advice) from None
+        advice = f"{place} cannot be read or written ({error.strerror}). Remove it, or choose another --out."
+        raise unwritable(error, Path(place), advice) from None
 
 
 @contextmanager
@@ -223,7 +232,23 @@ def _read(cell: Cell) -> tuple[Dataset, Material]:
         raise DataError(str(error)) from None
     if dataset.fingerprint() != cell.data.fingerprint:
         raise DataError(f"The data in {dataset.folder} changed while it was read. Run the command again.")
+    card = plugin("models", cell.model).card
+    if card.needs_spans and not any(example.spans for example in material.train):
+        raise UnusableError(_needs_spans(cell))
     return dataset, material
+
+
+def _needs_spans(cell: Cell) -> str:
+    """Return why a system cannot learn from data without spans, what could, and what would help."""
+    others = [name for name, system in plugins("models").items() if not system.card.needs_spans]
+    could = (
+        f"Systems that need none: {', '.join(others)}. " if others else "Every system that is registered needs them. "
+    )
+    where = f" --data {cell.data.folder}" if cell.data.folder else ""
+    return (
+        f"The training examples have no spans, only value strings; {cell.model} learns from values marked in the text. "
+        f"{could}`avebench data spans {cell.data.name}{where} NEW_FOLDER` finds the values in the texts."
+    )
 
 
 def _shown(cell: Cell, material: Material) -> Material:

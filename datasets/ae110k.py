@@ -145,7 +145,7 @@ class Dataset(BaseDataset):
         for split, held in titles.items():
             counts[f"{split} titles"] = len(held)
             for text, title in held.items():
-                counts["values"] += len(_example(text, title, None, counts).spans)
+                counts["mentions"] += len(_example(text, title, None, counts).spans)
         self.notes.update(counts)
 
     def statistics(self) -> dict[str, Any]:
@@ -216,7 +216,15 @@ class Dataset(BaseDataset):
 
 def unescape(text: str) -> str:
     """Return `text` with its HTML entities (`&#39;`, `&amp;`) as characters, once: `&amp;lt;` becomes `&lt;`."""
-    return _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+    return _ENTITY.sub(lambda entity: _character(entity.group()), text)
+
+
+def _character(entity: str) -> str:
+    """Return the character of an HTML entity; U+FFFD for a number of more digits than Python reads."""
+    try:
+        return html.unescape(entity)
+    except ValueError:
+        return "\ufffd"
 
 
 def _triple(shown: str, line: int, text: str) -> _Triple | Fault:

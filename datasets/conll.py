@@ -1,8 +1,10 @@
-"""Your own tagged data as CoNLL columns: a folder with one file of BIO columns per split, any number of types.
+"""Your own tagged data as CoNLL columns: a folder with one file of tag columns per split, any number of types.
 
 A token per line, an empty line after each sentence; tabs separate the columns if the first line holds one, otherwise
 spaces, so that a space can be a token between tabs. Tags need not be consistent: chunks are read by conlleval's lenient
-rule (an orphan `I-x` opens a chunk), so that IOB1 and IOB2 are both read.
+rule (an orphan `I-x` opens a chunk), so that IOB1 and IOB2 are both read; BIOES, BMES, BILOU and tags in lower case are
+read as the BIO tags that they stand for, and counted. Comments that begin with `#` are passed over. A token that is
+tagged `UNK` has no label: it stays in the text and is no unit, so that nothing is trained or scored on it.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from avebench.conll import Row, is_gold_tag, sentences_of
+from avebench.columntags import UNLABELLED, Scheme, bio_tags, is_tag, wrong_tag
+from avebench.conll import Comments, Row, count_unlabelled, sentences_of
 from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
@@ -24,19 +27,20 @@ from avebench.tagging import orphans, tags_to_spans
 
 CARD = DatasetCard(
     name="conll",
-    summary="Your own tagged data: a folder with train.conll, valid.conll and test.conll, BIO tags in columns.",
+    summary="Your own tagged data: a folder with train.conll, valid.conll and test.conll, BIO(ES) tags in columns.",
     languages=("any",),
     units="word",
     licence="yours",
     obtain="It is your own folder: name it with --data DIR. It holds train, valid (or dev) and test with one of the "
-    "endings .conll, .bio, .iob, .iob2, .tsv, .txt: a token and its tag per line, an empty line after each sentence.",
+    "endings .conll, .bio, .iob, .iob2, .bioes, .iobes, .bilou, .bmes, .tsv, .txt, or none: a token and its tag per "
+    "line, an empty line after each sentence.",
     reader=1,
     folders=("conll",),
     pictures=False,
 )
 
 NAMES = {"train": ("train",), "valid": ("valid", "dev"), "test": ("test",)}
-ENDINGS = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
+ENDINGS = (".conll", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".bilou", ".bmes", ".tsv", ".txt", "")
 
 
 class Options(DatasetOptions):
@@ -48,6 +52,14 @@ class Options(DatasetOptions):
     """Column of the token, counted from 1."""
     tag_column: int | None = Field(default=None, ge=1)
     """Column of the tag, counted from 1; None: the last."""
+    scheme: Scheme = "auto"
+    """Which tags there may be: those of one scheme, or all that are known."""
+    comments: Comments = "auto"
+    """Which lines that begin with `#` are comments: those that are no tokens with a tag, all, or none."""
+    unlabelled: str = UNLABELLED
+    """Tag of a token that nobody has labelled; empty: every token is labelled."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"scheme", "comments", "unlabelled"})
 
 
 class Dataset(BaseDataset):
@@ -67,7 +79,7 @@ class Dataset(BaseDataset):
         check_split(split)
         counts: Counter[str] = Counter()
         yield from examples_of(self._records(split, counts))
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.notes.update({f"{split}: {name}": count for name, count in counts.items() if count})
 
     def schema(self) -> AttributeSchema:
         """Return the types of the three splits, sorted."""
@@ -91,10 +103,10 @@ class Dataset(BaseDataset):
                         yield record
                     else:
                         counts[f"{split} sentences"] += 1
-                        counts["values"] += len(record.spans)
+                        counts["mentions"] += len(record.spans)
             except AvebenchError as error:
                 yield Fault(split, None, None, str(error))
-        self.notes.update(counts)
+        self.notes.update(+counts)
 
     def statistics(self) -> dict[str, Any]:
         """Return types, values, and per split sentences, tokens, mentions, and sentences without a value."""
@@ -139,15 +151,35 @@ class Dataset(BaseDataset):
         """Yield each sentence, and the faults of its lines in front of it; AvebenchError if the file is missing."""
         path = self._file(split)
         number = 0
-        for sentence in sentences_of(numbered_lines(path, path.name), path.name, None):
+        unlabelled = True
+        for sentence in sentences_of(
+            numbered_lines(path, path.name),
+            path.name,
+            None,
+            counts,
+            comments=self.options.comments,
+            tag_column=self.options.tag_column,
+            known=self._is_known,
+        ):
             if isinstance(sentence, Fault):
+                unlabelled = False
                 yield sentence
                 continue
             number += 1
             faults = [fault for row in sentence if (fault := self._row_fault(path.name, row)) is not None]
             yield from faults
-            if not faults:
-                yield self._example(f"{split}-{number}", sentence, counts)
+            if faults:
+                unlabelled = False
+                continue
+            example = self._example(f"{split}-{number}", sentence, counts)
+            if example.tokens:
+                unlabelled = False
+                yield example
+        if unlabelled:
+            yield Fault(path.name, None, None, f"no token has a label: all tags are {self.options.unlabelled}.")
+
+    def _is_known(self, tag: str) -> bool:
+        return is_tag(tag, self.options.scheme) or (tag == self.options.unlabelled and tag != "")
 
     def _row_fault(self, shown: str, row: Row) -> Fault | None:
         columns = (self.options.token_column, self.options.tag_column or len(row.columns))
@@ -158,12 +190,10 @@ class Dataset(BaseDataset):
             )
             return Fault(shown, row.line, None, message)
         tag = row.columns[columns[1] - 1]
-        if is_gold_tag(tag):
-            return None
-        return Fault(shown, row.line, "tag", f"'{tag}' is no BIO tag. Write O, B-attribute or I-attribute.")
+        return None if self._is_known(tag) else Fault(shown, row.line, "tag", wrong_tag(tag, self.options.scheme))
 
     def _example(self, name: str, sentence: list[Row], counts: Counter[str]) -> Example:
-        """Return the sentence with the text that its tokens make."""
+        """Return the sentence with the text that its tokens make; those without a label are no units of it."""
         joint = " " if self.options.units == "word" else ""
         words = [row.columns[self.options.token_column - 1] for row in sentence]
         tags = [row.columns[(self.options.tag_column or 0) - 1] for row in sentence]
@@ -172,8 +202,11 @@ class Dataset(BaseDataset):
         for word in words:
             tokens.append((position, position + len(word)))
             position += len(word) + len(joint)
+        text = joint.join(words)
+        labelled = [place for place, tag in enumerate(tags) if tag != self.options.unlabelled]
+        count_unlabelled(counts, len(tags), len(labelled), self.options.unlabelled)
+        tokens, tags = [tokens[place] for place in labelled], bio_tags([tags[place] for place in labelled], counts)
         if found := orphans(tags):
             counts["values that begin with I"] += found
-        text = joint.join(words)
         spans = tuple(tags_to_spans(tags, tokens))
         return Example(name, text, tuple(tokens), spans, pairs_from_spans(text, spans))

@@ -79,7 +79,7 @@ class Dataset(BaseDataset):
                 yield row
                 continue
             counts[f"{split_of(row['productDisplayName'])} products"] += 1
-            counts["values"] += len(self._example(row, Counter()).spans)
+            counts["mentions"] += len(self._example(row, Counter()).spans)
             path = self.folder / "images" / f"{row['id']}.jpg"
             if (wrong := pictures.fault(path)) is not None:
                 yield Fault(f"images/{path.name}", None, None, f"{wrong}.")
@@ -129,14 +129,19 @@ class Dataset(BaseDataset):
                 yield numbered
                 continue
             number, line = numbered
-            fields = next(csv.reader([line]), [])
+            fields, wrong = _fields(line)
+            if wrong is not None:
+                yield Fault(FILE, number, None, wrong)
+                if header is None:
+                    return
+                continue
             if header is None:
                 missing = [column for column in COLUMNS if column not in fields]
                 if missing or fields[-1] != "productDisplayName":
-                    wrong = (
+                    lacks = (
                         f"the column {', '.join(missing)} is missing" if missing else "productDisplayName must be last"
                     )
-                    yield Fault(FILE, number, None, f"{wrong}. Is this the styles.csv of Fashion Product Images?")
+                    yield Fault(FILE, number, None, f"{lacks}. Is this the styles.csv of Fashion Product Images?")
                     return
                 header = fields
                 continue
@@ -146,8 +151,8 @@ class Dataset(BaseDataset):
             last = len(header) - 1
             row = dict(zip(header, [*fields[:last], ",".join(fields[last:])], strict=True))
             if not row["id"].isdigit() or row["id"] in seen:
-                wrong = "was used before" if row["id"] in seen else "is not a number"
-                yield Fault(FILE, number, "id", f"'{row['id']}' {wrong}.")
+                odd = "was used before" if row["id"] in seen else "is not a number"
+                yield Fault(FILE, number, "id", f"'{row['id']}' {odd}.")
                 continue
             seen.add(row["id"])
             if row["productDisplayName"].strip():
@@ -176,6 +181,22 @@ class Dataset(BaseDataset):
             picture=picture_at(self.folder / "images" / name, name, self.options.missing_images, counts),
             category=row["masterCategory"] or None,
         )
+
+
+def _fields(line: str) -> tuple[list[str], str | None]:
+    """Return the fields of a line, or what is wrong with it."""
+    if "\r" in line or "\0" in line:
+        return [], "a carriage return or a zero stands within the line. Take it out, and keep each product on a line."
+    try:
+        fields = next(csv.reader([line]), [])
+    except csv.Error:
+        return [], f"a field is longer than {csv.field_size_limit():,} characters. Is a line end missing?"
+    try:
+        list(csv.reader([line], strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            return [], "a quote is not closed before the end of the line. Close it, and keep each product on a line."
+    return fields, None
 
 
 def forms(value: str) -> list[list[str]]:

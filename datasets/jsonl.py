@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from avebench.examples import AttributeSchema, Example, Units
 from avebench.gold import KEYS, gold_example, image_path
 from avebench.jsonlines import FieldError, parse_object
 from avebench.metrics import INTENT, gold_attributes
-from avebench.pictures import PictureCheck, picture_at
+from avebench.pictures import PictureCheck, folders_in, picture_at
 from avebench.reading import examples_of, numbered_lines
 
 CARD = DatasetCard(
@@ -89,8 +88,9 @@ class Dataset(BaseDataset):
                     counts["intents"] += 1
                 else:
                     without = without or (split, record.id)
-                counts["spans"] += len(record.spans)
-                counts["values"] += sum(len(record.pairs[attribute]) for attribute in gold_attributes(record))
+                counts["mentions"] += len(record.spans)
+                named = gold_attributes(record)
+                counts["attribute and value pairs"] += sum(len(record.pairs[attribute]) for attribute in named)
                 if record.picture is not None and (wrong := pictures.fault(self.folder / record.picture.name)):
                     yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {record.picture.name}.")
         if counts["intents"] and without is not None:
@@ -130,9 +130,8 @@ class Dataset(BaseDataset):
         return files
 
     def picture_folders(self) -> list[Path]:
-        """Return the folder and all folders in it, sorted."""
-        walk = os.walk(self.folder, followlinks=True)
-        return sorted(Path(root) for root, _, _ in walk)
+        """Return the folder and all folders in it, sorted, through symbolic links wherever they lead, but no loops."""
+        return sorted(folders_in(self.folder))
 
     def _records(
         self, split: str, seen: set[int], counts: Counter[str] | None, at: list[int] | None = None

@@ -34,6 +34,7 @@ from avebench.datasets.mae_files import array_elements
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Picture, pairs_from_spans
 from avebench.pictures import PictureCheck, picture_at
+from avebench.places import expanded, is_file
 from avebench.reading import Marker, is_encodable
 from avebench.tagging import word_units
 from avebench.weights import cache_folder, encoder_folder, file_digest, read_memo, write_memo
@@ -396,8 +397,8 @@ def _vocabulary_file(cut: str) -> Path | None:
     name = match["vocabulary"]
     if name is None:
         return None
-    if Path(name).expanduser().is_file():
-        return Path(name).expanduser()
+    if is_file(expanded(Path(name))):
+        return expanded(Path(name))
     folder = encoder_folder(name)
     for file in ("tokenizer.json", "vocab.txt"):
         if (folder / file).is_file():

@@ -92,6 +92,8 @@ class _Buffer:
                     raise _NotJSONError("the file breaks off" if breaks_off else error.msg, error.pos) from None
             except RecursionError:
                 raise _NotJSONError("a product is nested too deeply", self.position) from None
+            except ValueError:
+                raise _NotJSONError("a number of a product has thousands of digits", self.position) from None
             else:
                 # A number near the end of what has been read may go on: "1" with "e+" behind it.
                 if end + _NUMBER_GOES_ON <= len(self.text) or self.ended:

@@ -127,7 +127,7 @@ class Dataset(BaseDataset):
                     yield record.fault if isinstance(record, _Dropped) else record
                     continue
                 counts[f"{split} sentences"] += 1
-                counts["values"] += len(record.spans)
+                counts["mentions"] += len(record.spans)
                 name = _picture_name(record.product_id)
                 if (wrong := pictures.fault(self._pictures() / name)) is not None:
                     yield Fault(f"{self._pictures().name}/{name}", None, None, f"{wrong} ({record.product_id}).")

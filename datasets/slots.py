@@ -15,12 +15,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from avebench.conll import is_gold_tag
+from avebench.columntags import bio_tags, is_tag, wrong_tag
 from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
@@ -65,6 +65,8 @@ class _Row:
     text: str
     tags: tuple[str, ...]
     intent: str
+    others: Counter[str]
+    """How many tags were those of another scheme, read as BIO."""
 
 
 class Dataset(BaseDataset):
@@ -111,7 +113,7 @@ class Dataset(BaseDataset):
                     tags.update(row.tags)
                     intents.add(row.intent)
                 counts[f"{split} utterances"] += 1
-                counts["values"] += len(self._example(split, row).spans)
+                counts["mentions"] += len(self._example(split, row).spans)
                 _count_orphans(row, counts)
                 _mapped(row, frozenset(tags), frozenset(intents), counts)
         self.notes.update(+counts)
@@ -216,10 +218,11 @@ class Dataset(BaseDataset):
 def _row(number: int, texts: list[str], shown: list[str]) -> Iterator[_Row | Fault]:
     """Yield the utterance of a line of the three files, or every fault of it."""
     words, tags, intent = texts[0].split(), tuple(texts[1].split()), texts[2].strip()
+    others: Counter[str] = Counter()
     faults = [
-        Fault(shown[1], number, f"tag {position}", f"'{tag}' is no BIO tag. Write O, B-slot or I-slot.")
+        Fault(shown[1], number, f"tag {position}", wrong_tag(tag))
         for position, tag in enumerate(tags, start=1)
-        if not is_gold_tag(tag)
+        if not is_tag(tag)
     ]
     if not words:
         faults.append(Fault(shown[0], number, None, "the utterance is empty."))
@@ -230,10 +233,11 @@ def _row(number: int, texts: list[str], shown: list[str]) -> Iterator[_Row | Fau
         faults.append(Fault(shown[2], number, None, "the intent is empty."))
     yield from faults
     if not faults:
-        yield _Row(number, texts[0], tags, intent)
+        yield _Row(number, texts[0], tuple(bio_tags(tags, others)), intent, others)
 
 
 def _count_orphans(row: _Row, counts: Counter[str]) -> None:
+    counts.update(+row.others)
     if found := orphans(row.tags):
         counts["values that begin with I"] += found
 
@@ -246,4 +250,4 @@ def _mapped(row: _Row, tags: frozenset[str], intents: frozenset[str], counts: Co
     if row.intent not in intents:
         counts["unseen intents"] += 1
     mapped = tuple(tag if tag in tags else UNKNOWN for tag in row.tags)
-    return _Row(row.line, row.text, mapped, row.intent if row.intent in intents else UNKNOWN)
+    return replace(row, tags=mapped, intent=row.intent if row.intent in intents else UNKNOWN)

@@ -19,6 +19,7 @@ from torch import Tensor
 from avebench.errors import UnusableError
 from avebench.examples import Example
 from avebench.features import released_array, released_ids
+from avebench.places import expanded
 from avebench.reading import numbered_lines
 from avebench.tagging import bio_labels
 from avebench.weights import PRECOMPUTED_TEXT_IDS, RELEASED_VOCABULARY
@@ -35,7 +36,7 @@ class PrecomputedTexts:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(Path(folder))
         self._positions = released_ids(self.folder / PRECOMPUTED_TEXT_IDS, f"{STATES} and {SENTENCES}")
         rows = len(self._positions)
         self._states = released_array(self.folder / STATES, "(n, L, D)", rows, PRECOMPUTED_TEXT_IDS)
@@ -66,7 +67,7 @@ def read_vocabulary(folder: Path | str, attributes: Iterable[str]) -> dict[str, 
 
     UnusableError if a file is missing or not as the release has it, or if one of the data's `attributes` is not there.
     """
-    place = Path(folder).expanduser()
+    place = expanded(Path(folder))
     labels, tags, words = (_rows(place / file) for file in RELEASED_VOCABULARY)
     # The blank behind the last row stands for the end of the file.
     for number, (tag, wanted) in enumerate(zip([*tags, ""], [*bio_labels(labels), ""], strict=False), start=3):

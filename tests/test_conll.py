@@ -44,7 +44,7 @@ def test_sentences_and_their_text(tmp_path: Path, separator: str, ending: str) -
     assert first.pairs == {"colour": {"navy blue"}, "kind": {"hat"}} and second.pairs == {}
     assert reader.schema().attributes == ("colour", "kind") and reader.schema().intents == ()
     assert list(reader.check()) == []
-    assert reader.notes == {"train sentences": 2, "valid sentences": 2, "test sentences": 2, "values": 6}
+    assert reader.notes == {"train sentences": 2, "valid sentences": 2, "test sentences": 2, "mentions": 6}
 
 
 def test_a_space_is_a_token_where_tabs_separate(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_columns_are_chosen(tmp_path: Path) -> None:
         ("red", None, "1 columns separated by spaces, 2 are needed: token, tag"),
         ("red B-colour O", None, "3 columns separated by spaces, 2 are needed"),
         ("red\tO", None, "1 columns separated by spaces"),
-        ("red S-colour", "tag", "'S-colour' is no BIO tag. Write O, B-attribute or I-attribute."),
+        ("red X-colour", "tag", "'X-colour' is no BIO tag. Write O, B-attribute or I-attribute."),
         ("red B-", "tag", "'B-' is no BIO tag"),
     ],
 )
@@ -136,7 +136,7 @@ def test_file_names(tmp_path: Path, ending: str) -> None:
     assert [path.name for path in reader.annotation_files()] == [f"train{ending}", f"dev{ending}", f"test{ending}"]
     assert len(list(reader.read("valid"))) == 2
     (tmp_path / "valid.txt").write_text(GOOD)
-    with pytest.raises(AvebenchError, match=r"holds valid\.txt and dev\..* for the split 'valid'\. Leave one there"):
+    with pytest.raises(AvebenchError, match=r"holds valid\.txt and dev.* for the split 'valid'\. Leave one there"):
         reader.fingerprint()
     (tmp_path / f"test{ending}").unlink()
     with pytest.raises(AvebenchError, match=r"holds no file of the split 'test'\. Name it one of test\.conll"):

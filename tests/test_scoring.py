@@ -142,7 +142,7 @@ def test_two_files_score_as_one_and_as_seqeval(tmp_path: Path) -> None:
         ),
         ("blue\tB-a\tO\njeans O O\n", "line 2: 1 columns separated by tabs"),
         ("blue\tB-a\tO\n\tO\tO\n", "line 2: the column 'token' is empty"),
-        ("blue O B-a\njeans O S-a\n", "line 2, field 'predicted tag': 'S-a' is no BIO tag"),
+        ("blue O B-a\njeans O X-a\n", "line 2, field 'predicted tag': 'X-a' is no BIO tag"),
         ("blue B- O\n", "line 1, field 'gold tag': 'B-' is no BIO tag"),
         ("blue [PAD] O\n", "line 1, field 'gold tag'"),
         ("\n\n", "the file holds no sentence"),

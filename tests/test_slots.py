@@ -55,7 +55,7 @@ def test_the_text_stays_as_stored_and_the_intent_is_a_pair(tmp_path: Path) -> No
     schema = reader.schema()
     assert schema.attributes == ("artist", "city", "genre") and schema.intents == ("Play", "Stop", "Weather")
     assert list(reader.check()) == []
-    assert reader.notes == {"train utterances": 3, "valid utterances": 3, "test utterances": 3, "values": 9}
+    assert reader.notes == {"train utterances": 3, "valid utterances": 3, "test utterances": 3, "mentions": 9}
 
 
 TAG = st.sampled_from(["O", "B-a", "I-a", "B-b-c", "I-b-c", "I-d.e"])
@@ -132,7 +132,7 @@ def test_dev_is_another_name_of_valid(tmp_path: Path) -> None:
     [
         (("a b", "O", "x"), "seq.out", None, "1 tags for the 2 words of train/seq.in"),
         (("a b", "O B-", "x"), "seq.out", "tag 2", "'B-' is no BIO tag"),
-        (("a b", "S-x O", "x"), "seq.out", "tag 1", "'S-x' is no BIO tag"),
+        (("a b", "X-x O", "x"), "seq.out", "tag 1", "'X-x' is no BIO tag"),
         (("", "O", "x"), "seq.in", None, "the utterance is empty"),
         (("a", "O", " "), "label", None, "the intent is empty"),
     ],

@@ -127,9 +127,9 @@ def show(comparison: Comparison, finished: Finished, table: Table, examples: int
         ids = only_right_ids(comparison, examples) if examples else {}
         sys.stdout.write(rendered(table, said, ids, format))
         return
-    from rich.console import Console
+    from avebench.printing import console as made
 
-    console = Console(highlight=False)
+    console = made(highlight=False)
     for sentence in said:
         # Wrapped between words in a terminal, one line each elsewhere.
         console.print(sentence, markup=False, soft_wrap=not console.is_terminal)

@@ -62,9 +62,9 @@ def show(explanation: Explanation, row: str, format: str) -> None:
 
 
 def _show_attention(explanation: Explanation) -> None:
-    from rich.console import Console
+    from avebench.printing import console as made
 
-    console = Console(highlight=False)
+    console = made(highlight=False)
     maps = attention_maps(explanation)
     if maps is not None:
         below = "; # and + are below 0" if attention_scale(explanation)[0] < 0 else ""

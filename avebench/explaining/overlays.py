@@ -50,6 +50,10 @@ def fonts() -> Iterator[Callable[[], bool]]:
         yield lambda: not any("Glyph" in str(complaint.message) for complaint in complaints)
 
 
+LONGEST = 40
+"""Characters of an id, or of a token, in the name of a file."""
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """Return a text in lines as wide as at most `width` Latin letters; Chinese characters count twice."""
     from rich.console import Console
@@ -226,12 +230,12 @@ def write_overlays(explanation: Explanation, folder: Path) -> tuple[list[Path], 
 
     Names begin with the example's id. AvebenchError if the folder cannot be written.
     """
-    name = slug(explanation.example.id)
+    name = slug(explanation.example.id)[:LONGEST]
     drawings: dict[str, Callable[[], Figure]] = {f"{name}-tags.png": partial(tags_figure, explanation)}
     if explanation.maps() is not None:
         assert explanation.attention is not None
         for number, token in enumerate(explanation.tokens()[: len(explanation.attention)]):
-            file = f"{name}-attention-{number:02d}-{slug(token)}.png"
+            file = f"{name}-attention-{number:02d}-{slug(token)[:LONGEST]}.png"
             drawings[file] = partial(attention_figure, explanation, number)
     written = []
     try:

@@ -35,6 +35,8 @@ def range_table(explanation: Explanation, title: str) -> Table:
     if threshold is not None:
         others = len(ranges) - sum(name in ranges for name in names)
         notes.append(f"Selected above {threshold:g}; {others} other attributes score below {LOW:g}.")
+    if not rows:
+        notes.append("No attribute is predicted or annotated" + (f", or scores {LOW:g} or more." if ranges else "."))
     return _filled(Table(title, columns, [Section(rows)], notes=notes, label_heading="Attribute"))
 
 
@@ -49,7 +51,9 @@ def token_table(explanation: Explanation) -> Table:
     ):
         cosines = [float(row[number]) if number < len(row) else None for row in similarities.values()]
         rows.append(TableRow(token, [" ".join(found), " ".join(gold), *cosines]))
-    return _filled(Table("Tokens", columns, [Section(rows)], label_heading="Token"))
+    tagged = any(found or gold for found, gold in zip(explanation.tags(), explanation.gold_tags(), strict=True))
+    notes = [] if tagged else ["No token is tagged."]
+    return _filled(Table("Tokens", columns, [Section(rows)], notes=notes, label_heading="Token"))
 
 
 def _filled(table: Table) -> Table:

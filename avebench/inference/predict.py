@@ -137,9 +137,9 @@ def _kept(partial: Path) -> Answered:
 
 def _write(trained: Trained, products: Iterator[Product | Rejected], partial: Path, answered: Answered) -> None:
     """Append the answers of the products, block by block, and count them."""
-    from rich.console import Console
+    from avebench.printing import console as made
 
-    console = Console(stderr=True, highlight=False)
+    console = made(stderr=True, highlight=False)
     if answered.lines:
         console.print(f"Continues behind {answered.lines:,} products that are answered already.")
     with console.status("") as status, partial.open("ab") as stream, _streaming(trained):

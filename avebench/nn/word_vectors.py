@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avebench.errors import AvebenchError
 from avebench.examples import Example
+from avebench.places import expanded
 
 PADDING, UNKNOWN = 0, 1
 """Ids of no unit and of a unit that the vocabulary lacks."""
@@ -104,7 +105,7 @@ def read_vectors(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 def _lines(path: Path) -> Iterator[tuple[int, list[bytes]]]:
     """Yield the number, counted from 1, and the parts of every line that is not blank."""
     try:
-        with path.expanduser().open("rb") as stream:
+        with expanded(path).open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 parts = line.split()  # Of bytes: a no-break space is part of a word.
                 if parts:

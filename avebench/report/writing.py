@@ -14,6 +14,7 @@ from typing import Any
 from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.leftovers import sweep
+from avebench.printing import in_line, spreadsheet_cell
 from avebench.recording import RESULTS
 from avebench.render import Measured, latex_with_macros, render
 from avebench.report.attention import with_attention
@@ -88,10 +89,10 @@ def written(chapters: Sequence[Chapter], gaps: Sequence[str], read: str, format:
 
 def _markdown(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
     parts = ["# avebench report\n"]
-    parts += ["\n".join(f"- {gap}" for gap in gaps) + "\n"] if gaps else []
+    parts += ["\n".join(f"- {in_line(gap)}" for gap in gaps) + "\n"] if gaps else []
     for chapter in chapters:
-        parts.append(f"## {chapter.title}\n")
-        parts += ["\n".join(f"- {gap}" for gap in chapter.gaps) + "\n"] if chapter.gaps else []
+        parts.append(f"## {in_line(chapter.title)}\n")
+        parts += ["\n".join(f"- {in_line(gap)}" for gap in chapter.gaps) + "\n"] if chapter.gaps else []
         parts += [render(table, "md") for _, table in chapter.tables]
     return "\n".join(parts)
 
@@ -99,9 +100,9 @@ def _markdown(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
 def _latex(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
     """Return every table with a command per figure, named after the chapter, the table, the row and the column."""
     taken: set[str] = set()
-    parts = [f"% {gap}\n" for gap in gaps]
+    parts = [f"% {in_line(gap)}\n" for gap in gaps]
     for chapter in chapters:
-        parts += [f"% {line}\n" for line in (chapter.title, *chapter.gaps)]
+        parts += [f"% {in_line(line)}\n" for line in (chapter.title, *chapter.gaps)]
         parts += [latex_with_macros(table, f"{chapter.name} {name}", taken) for name, table in chapter.tables]
     return "\n".join(parts)
 
@@ -147,9 +148,10 @@ def _csv(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
                             line = (name, section.heading, row.label, column.name)
                             for value, key in zip(cell.values, cell.cells, strict=True) if cell.cells else ():
                                 repetition = sheet.cells[key].result.repetition
-                                writer.writerow((*place, *line, repetition, repr(value), key))
+                                cells = (*place, *line, str(repetition), repr(value), key)
+                                writer.writerow(map(spreadsheet_cell, cells))
                             if not cell.cells:
-                                writer.writerow((*place, *line, "", repr(cell.mean), ""))
+                                writer.writerow(map(spreadsheet_cell, (*place, *line, "", repr(cell.mean), "")))
     return stream.getvalue()
 
 
