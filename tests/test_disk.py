@@ -120,7 +120,8 @@ def _told(monkeypatch: pytest.MonkeyPatch, out: Path, error: Exception) -> tuple
         raise error
 
     monkeypatch.setattr(worker, "finish_cell", broken)
-    job: Any = SimpleNamespace(plugin_files=(), out=out, cell=SimpleNamespace(key="k"), debug=False)
+    cell = SimpleNamespace(key="k", row="r")
+    job: Any = SimpleNamespace(plugin_files=(), out=out, cell=cell, debug=False, experiment="mine")
     connection: Any = SimpleNamespace(send=told.append)
     worker._tell_outcome(job, connection)
     (one,) = told
