@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test fuzz bench gpu lint clean
+.PHONY: demo test fuzz bench corrupt kill gpu lint clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -25,6 +25,12 @@ bench: $(STAMP)
 gpu: $(STAMP)
 	AVEBENCH_TEST_DEVICE=cuda $(BIN)/pytest tests/test_model_contract.py
 	$(BIN)/python tests/gpu.py
+
+corrupt: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 1/2 & OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 2/2 && wait $$!
+
+kill: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,12 +17,25 @@ from typing import Any
 from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
+from avebench.metrics import METRICS
 from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
 from avebench.weights import Kind, cache_folder, file_digest, read_memo, weights_digest, write_memo
 
 KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
+
+
+LATER_OPTIONS: dict[str, Any] = {"long_texts": "window"}
+"""Options that came after results had been recorded, with the values that stay out of keys: they change nothing there.
+
+Where texts are over the limit, `long_texts` does: a result made before it says that it was cut (`Result.over_limit`).
+"""
+
+
+def keyed_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved config tells cells apart: without later options at the values of `LATER_OPTIONS`."""
+    return {name: value for name, value in config.items() if name not in LATER_OPTIONS or value != LATER_OPTIONS[name]}
 
 
 def kind_of(role: str) -> Kind:
@@ -167,7 +180,18 @@ def _resolve(system: Plugin, row: Row, layers: Sequence[Mapping[str, Any]]) -> R
         config = config_class.model_validate(merged)
     except ValidationError as error:
         raise AvebenchError(f"Row '{row.label}' ({row.model}): {describe(error, config_class)}") from None
+    if "training" in merged:
+        _check_selection(f"Row '{row.label}' ({row.model})", config.training.selection)
     return Resolved(config.model_dump(mode="json"), dict(config.pretrained()), tuple(unknown))
+
+
+def _check_selection(place: str, selection: str) -> None:
+    """Raise AvebenchError unless every part of `training.selection` is a metric, or it is `last`."""
+    for name in selection.split(" or ") if selection != "last" else ():
+        if name not in METRICS:
+            raise AvebenchError(
+                f"{place}: training.selection: there is no metric '{name}'. {near_matches(name, [*METRICS, 'last'])}"
+            )
 
 
 def _defaults_of(config_class: Any) -> dict[str, Any]:
@@ -214,7 +238,7 @@ def cells_of_row(
         for role, name in sorted(resolved.pretrained.items())
     }
     # An encoder counts by its content: the same weights under another path or name give the same key.
-    keyed = {**resolved.config, **{role: weight["sha256"] for role, weight in weights.items()}}
+    keyed = {**keyed_config(resolved.config), **{role: weight["sha256"] for role, weight in weights.items()}}
     content = {
         "model": card.name,
         "implementation": card.implementation,

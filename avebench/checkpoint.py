@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.sealed import DamagedError, check_digest, read_record, seal, write_digests
 
@@ -242,6 +243,10 @@ def _remove(path: Path) -> None:
 
 
 def _unwritable(folder: Path, error: Exception) -> AvebenchError:
-    return AvebenchError(
-        f"The checkpoint folder {folder} cannot be written ({error}). Free space there or choose another with --out."
+    for partial in folder.glob(".*.partial"):  # Of a full disk, no byte is kept in vain.
+        _remove(partial)
+    return unwritable(
+        error,
+        folder,
+        f"The checkpoint folder {folder} cannot be written ({error}). Free space there or choose another with --out.",
     )

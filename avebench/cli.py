@@ -350,7 +350,8 @@ def predict(
         print(predict_file(trained, result.key, input, output, missing.value))
     elif text is not None:
         example = single_product(text, image, trained)
-        emit(prediction_table(example, trained.predict([example])[0][0], row), format.value)
+        (prediction,), long = trained.predict([example])
+        emit(prediction_table(example, prediction, row, long.said()), format.value)
 
 
 @app.command()
@@ -391,6 +392,8 @@ def explain(
     trained = load_trained(result, Store(out), device, data)
     explanation = explained(trained, shown or single_product(text or "", image, trained), row)
     show(explanation, row, format.value)
+    for line in trained.long_texts(explanation.example).said():
+        print(line, file=sys.stderr)
     if png is not None:
         print(draw(explanation, png), file=sys.stderr)
 
@@ -433,7 +436,7 @@ def ui(
     ] = None,
 ) -> None:
     """Serve the MLflow UI on 127.0.0.1."""
-    from avebench.tracking import serve
+    from avebench.trackingserver import serve
 
     serve(tracking_uri, port=port)
 
@@ -448,7 +451,7 @@ def sync(
     """Upload to MLflow what could not be uploaded when it was measured."""
     from avebench.tracking import sync as upload
 
-    print(f"{upload(out, tracking_uri)} results uploaded.")
+    print(upload(out, tracking_uri).said())
 
 
 @app.command()
@@ -514,10 +517,16 @@ def data_stats(
     name: str,
     data: DataFolder = None,
     option: Options = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="Count also the texts that are too long for this encoder: as for run.")
+    ] = None,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
 ) -> None:
-    """Print published beside counted statistics, and the fingerprint."""
+    """Print published beside counted statistics, and the fingerprint.
+
+    Example: avebench data stats jsonl --data FOLDER --text-encoder bert-base-uncased
+    """
     from avebench.cells import parse_settings
     from avebench.data import open_dataset, stats_rows
     from avebench.outcomes.datastatistics import statistics_table
@@ -525,7 +534,12 @@ def data_stats(
 
     _register(plugin)
     dataset = open_dataset(name, data, parse_settings(option or []))
-    emit(statistics_table(name, dataset.fingerprint(), stats_rows(dataset)), format.value)
+    rows = stats_rows(dataset)
+    if text_encoder is not None:
+        from avebench.outcomes.longtextstatistics import long_text_rows
+
+        rows += long_text_rows(dataset, text_encoder)
+    emit(statistics_table(name, dataset.fingerprint(), rows), format.value)
 
 
 @data_app.command("convert")
@@ -540,6 +554,21 @@ def data_convert(
     for what, count in convert(open_dataset(name, data, parse_settings(option or [])), folder).items():
         print(f"{what}: {count}")
     print(f"Gold JSONL is in {folder}: avebench data check jsonl --data {folder}")
+
+
+@data_app.command("spans")
+def data_spans(
+    name: str, folder: Path, data: DataFolder = None, option: Options = None, plugin: Plugins = None
+) -> None:
+    """Find the values of a data set in its texts and write it with these spans into a new folder, for taggers."""
+    from avebench.cells import parse_settings
+    from avebench.data import convert, open_dataset
+    from avebench.locating import LocatedDataset
+
+    _register(plugin)
+    dataset = LocatedDataset(open_dataset(name, data, parse_settings(option or [])))
+    for what, count in convert(dataset, folder).items():
+        print(f"{what}: {count}")
 
 
 def main() -> None:

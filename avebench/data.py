@@ -13,9 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from avebench.annotation import Audit, audit, leak_sentences, reach_sentences, same_id_sentence
 from avebench.dataset import SPLITS, Dataset, DatasetCard
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, pairs_from_spans
+from avebench.leftovers import sweep
 from avebench.places import expanded, is_folder, shortened
 from avebench.registry import plugin, plugins
 
@@ -90,15 +93,44 @@ def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
         yield CheckRow(str(fault))
     for what, count in dataset.notes.items():
         yield CheckRow(what, count)
+    if not kinds["faults"]:
+        found = audited(dataset)
+        if (twice := same_id_sentence(found.same_ids)) is not None:
+            kinds["faults"] += not dataset.repeats_ids
+            yield CheckRow(twice)
+        for sentence in (*reach_sentences(found, getattr(dataset.options, "units", None)), *leak_sentences(found)):
+            yield CheckRow(sentence)
     yield CheckRow("faults", kinds["faults"])
+
+
+def audited(dataset: Dataset) -> Audit:
+    """Return the audit of all splits, read by a reader of its own: the notes of `dataset` stay as they are."""
+    reader = type(dataset)(dataset.card, dataset.folder, dataset.options)
+    return audit({split: reader.read(split) for split in SPLITS})
 
 
 def stats_rows(dataset: Dataset) -> list[StatisticsRow]:
     """Return the figures of the card's papers beside those counted in the files, then what is only counted."""
-    counted = dataset.statistics()
+    counted = {**dataset.statistics(), **_audit_figures(dataset)}
     published = dataset.card.published or {}
     names = [*published, *(name for name in counted if name not in published)]
     return [StatisticsRow(name, published.get(name), counted.get(name, "not counted")) for name in names]
+
+
+def _audit_figures(dataset: Dataset) -> dict[str, str]:
+    """Return what taggers cannot reach, and what splits share, by split; AvebenchError if two splits share an id."""
+    found = audited(dataset)
+    if not dataset.repeats_ids and (twice := same_id_sentence(found.same_ids)) is not None:
+        raise AvebenchError(twice)
+    reach = {
+        "spans off the units": [one.off_boundary for one in found.splits.values()],
+        "spans that overlap others": [one.overlapping for one in found.splits.values()],
+    }
+    figures = {f"{name} ({' / '.join(found.splits)})": counts for name, counts in reach.items()}
+    later = " / ".join(found.same_texts)
+    figures[f"texts of an earlier split ({later})"] = list(found.same_texts.values())
+    figures[f"of products of an earlier split ({later})"] = list(found.same_products.values())
+    return {name: " / ".join(f"{count:,}" for count in counts) for name, counts in figures.items()}
 
 
 def _installed(card: DatasetCard) -> Path | None:
@@ -157,6 +189,7 @@ def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
     for inside in {folder, dataset.folder} - {None}:
         if inside is not None and out_folder.resolve().is_relative_to(inside.resolve()):
             raise AvebenchError(f"{out_folder} lies in {inside}, a folder of the data set. Name a folder elsewhere.")
+    sweep(out_folder.parent, out_folder.name)
     partial = out_folder.with_name(f".{out_folder.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
@@ -168,7 +201,7 @@ def convert(dataset: Dataset, out_folder: Path) -> dict[str, int]:
             (partial / "images").symlink_to(folder.resolve(), target_is_directory=True)
         partial.rename(out_folder)
     except OSError as error:
-        raise AvebenchError(f"{out_folder} cannot be written: {error.strerror}.") from None
+        raise unwritable(error, out_folder, f"{out_folder} cannot be written: {error.strerror}.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return dataset.notes

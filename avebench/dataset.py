@@ -80,6 +80,9 @@ class DatasetOptions(BaseModel):
 class Dataset(ABC):
     """One data set in one folder, read as a stream."""
 
+    repeats_ids: ClassVar[bool] = False
+    """Whether published files use an id more than once, also in two splits: then that is counted, else refused."""
+
     def __init__(self, card: DatasetCard, folder: Path | None, options: Any) -> None:
         self.card = card
         self.folder = folder

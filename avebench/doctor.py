@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 from avebench.data import dataset_table
+from avebench.devices import threads
 from avebench.experiment import experiment_names, experiment_path, load_experiment
 from avebench.provenance import hardware, revision, versions
 from avebench.render import Column, Section, Table, TableRow, print_table
@@ -104,7 +105,7 @@ def _machine() -> Machine:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=processor["cpu"],
         cores=processor["cores"],
-        threads=int(os.environ.get("OMP_NUM_THREADS", "1")),
+        threads=threads(),
         gpu=_gpu(),
         memory=memory.total,
         memory_free=memory.available,

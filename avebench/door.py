@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -11,13 +12,13 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from avebench.errors import AvebenchError
+from avebench.disk import full_disk
+from avebench.errors import AvebenchError, DiskFullError
 from avebench.places import shortened
 from avebench.printing import visible_output
 
 FAULT, REFUSED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
 """Exit codes of commands that do not end by themselves; those of signals are 128 and their number, as in a shell."""
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNUSABLE = {errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
 """What is wrong with a path that was given, where the command that opens it does not say so itself."""
 
@@ -49,11 +50,11 @@ def _entered(command: Callable[[], object], debug: bool) -> int:
     except AvebenchError as error:
         if debug:
             raise
-        return _end(str(error), REFUSED)
+        return _end(_with_way_on(error) if isinstance(error, DiskFullError) else str(error), REFUSED)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            where = f" for {error.filename}" if error.filename else " for the output"
-            return _end(f"no space left on the device{where}. Free some and run the same command again.", REFUSED)
+        if (full := full_disk(error)) is not None:
+            stored = "What was finished before is stored."
+            return _end(_with_way_on(DiskFullError(f"{full} {stored}")), REFUSED)
         if isinstance(error, OSError) and error.errno in _UNUSABLE and error.filename is not None:
             place = shortened(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else "a file"
             return _end(f"{place} cannot be used ({error.strerror}). Check the path.", REFUSED)
@@ -61,6 +62,11 @@ def _entered(command: Callable[[], object], debug: bool) -> int:
             raise
         return _end(f"{type(error).__name__}: {error or 'no message'}\n{_kept_details()}", FAULT)
     return code
+
+
+def _with_way_on(full: DiskFullError) -> str:
+    """Return what a full disk stopped, with the command that goes on from there."""
+    return f"{full} Free some space, then continue with: {shlex.join(['avebench', *sys.argv[1:]])}"
 
 
 def _code_of(command: Callable[[], object]) -> int:

@@ -14,11 +14,19 @@ class AvebenchError(Exception):
 
 
 class DataError(AvebenchError):
-    """A fault of the data: every row of a table would meet it, so the whole run stops."""
+    """A fault of the data or the machine: every row of a table would meet it, so the whole run stops."""
 
 
 class UnusableError(AvebenchError):
     """What one row was given, an encoder for instance, cannot be used: the row fails, others go on; exit code 2."""
+
+
+class CellFailedError(AvebenchError):
+    """A cell failed although the request could be carried out, by a loss without end for instance; exit code 1."""
+
+
+class DiskFullError(AvebenchError):
+    """A disk takes nothing more: what runs is stopped, what is finished is stored; exit code 2."""
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from avebench.errors import DataError
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Units = Literal["character", "word"]
+Units = Literal["character", "word", "fine"]
+"""Code points; words and punctuation marks; or words cut between letters and digits as well."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,21 +40,9 @@ class Picture:
         """Return the decoded picture in RGB; DataError if the file is missing or cannot be decoded."""
         if not isinstance(self.source, Path):
             return self.source()
-        from PIL import Image, UnidentifiedImageError
+        from avebench.photos import decoded
 
-        # Broken files also claim to be too large, or trip a decoder.
-        broken = (OSError, UnidentifiedImageError, SyntaxError, ValueError, RuntimeError, MemoryError)
-        try:
-            with Image.open(self.source) as picture:
-                return picture.convert("RGB")
-        except FileNotFoundError:
-            raise DataError(
-                f"The picture {self.source} is missing. Put it there, or run with --missing-images blank."
-            ) from None
-        except (*broken, Image.DecompressionBombError) as error:
-            raise DataError(
-                f"The picture {self.source} cannot be decoded ({error}). Replace it or run with --missing-images blank."
-            ) from None
+        return decoded(self.source)
 
 
 def _dot() -> Image:

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
@@ -68,6 +77,34 @@ class Source(BaseModel):
         return f"{self.paper}, {numbered}"
 
 
+class OwnPublished(BaseModel):
+    """Published figures that a table brings itself: metric -> value in %, and where they stand."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    source: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> OwnPublished:
+        for name, value in self.figures.items():
+            if name not in METRICS:
+                raise ValueError(f"there is no metric '{name}'. {near_matches(name, METRICS)}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+                raise ValueError(f"{name} is {value!r}: give a number of % from 0 to 100")
+        if not self.figures:
+            raise ValueError("it holds no figure. Give one under the name of a metric")
+        return self
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Return metric -> value in %."""
+        return dict(self.model_extra or {})
+
+
+def _kind_of_published(given: Any) -> str:
+    return "none" if given is None else "own" if isinstance(given, Mapping | OwnPublished) else "named"
+
+
 class Row(BaseModel):
     """One line of a table: a model with options."""
 
@@ -81,8 +118,11 @@ class Row(BaseModel):
     profiles: dict[str, dict[str, Any]] = {}
     """Profile -> options that stand in for those of the row under it."""
     preset: str | None = None
-    published: str | None = None
-    """`<table id>/<row label>` in the packaged published.toml."""
+    published: Annotated[
+        Annotated[str, Tag("named")] | Annotated[OwnPublished, Tag("own")] | Annotated[None, Tag("none")],
+        Discriminator(_kind_of_published),
+    ] = None
+    """`<table id>/<row label>` in the packaged published.toml; or figures by metric, with their `source`."""
     marks: tuple[str, ...] = ()
     protocol: Protocol = "native"
     control: Control | None = None
@@ -318,6 +358,13 @@ def published_rows() -> dict[str, Published]:
     return rows
 
 
+def published_of(row: Row) -> Published | None:
+    """Return what is published of a row; None if nothing is."""
+    if isinstance(row.published, OwnPublished):
+        return Published(row.published.figures, row.published.source, (), told=False, datasets=())
+    return published_rows()[row.published] if row.published else None
+
+
 def experiment_names() -> list[str]:
     """Return the names of the packaged experiments, in natural order."""
     names = [path.stem for path in _packaged().glob("*.toml") if path.stem not in {"published", "profiles"}]
@@ -353,7 +400,7 @@ def load_experiment(path: Path) -> Experiment:
         if row.label.casefold() in labels:
             raise AvebenchError(f"{place}.label': '{row.label}' stands twice. Give every row a label of its own.")
         labels.add(row.label.casefold())
-        if row.published is not None and row.published not in published_rows():
+        if isinstance(row.published, str) and row.published not in published_rows():
             raise AvebenchError(
                 f"{place}.published': '{row.published}' is not in published.toml. "
                 f"{near_matches(row.published, published_rows())}"

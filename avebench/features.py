@@ -28,7 +28,7 @@ from avebench.places import expanded
 from avebench.rowstore import Row, RowStore, limit_bytes
 from avebench.weights import PRECOMPUTED_IDS, weights_digest
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same encoder and picture give another row."""
 BATCH = 16
 """Pictures that are computed at once."""

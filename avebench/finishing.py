@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avebench.cells import Cell
-from avebench.metrics import SCORER_VERSION
+from avebench.metrics import LATER_METRICS, SCORER_VERSION
 from avebench.results import Result, Store
 
 if TYPE_CHECKING:
@@ -39,14 +39,18 @@ def run_missing(
         )
 
 
-def stored_results(cells: Sequence[Cell], store: Store) -> dict[str, Result]:
-    """Return the results of the finished cells; those of an older scorer are scored again, nothing is retrained."""
+def stored_results(cells: Sequence[Cell], store: Store, metrics: Sequence[str] = ()) -> dict[str, Result]:
+    """Return the results of the finished cells; nothing is retrained.
+
+    Those of an older scorer are scored again, and those without one of the `metrics` that came later.
+    """
     results = {}
     for cell in cells:
         if not store.finished(cell.key):
             continue
         result = store.load(cell.key)
-        if result.scorer_version != SCORER_VERSION:
+        later = LATER_METRICS.intersection(metrics) - result.scores.metrics.keys()
+        if result.scorer_version != SCORER_VERSION or later:
             from avebench.worker import rescore
 
             with store.lock(cell.key):

@@ -33,14 +33,17 @@ As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the att
 """
 
 ClsSource = Literal["head", "tags", "derived"]
-Family = Literal["tag", "cls", "cls_with_pad", "mae", "mae_by_attribute", "string", "intent", "sentence"]
+Family = Literal["tag", "cls", "cls_with_pad", "mae", "mae_by_attribute", "string", "annotated", "intent", "sentence"]
 
 _NAMES: tuple[tuple[str, Family], ...] = (
     ("tag_{}", "tag"),
     ("cls_{}", "cls"),
     ("cls_{}_with_pad", "cls_with_pad"),
     ("string_{}", "string"),
+    ("annotated_{}", "annotated"),
 )
+NO_VALUE = frozenset({"", "n/a", "none"})
+"""Predicted strings, lower-cased, that say that there is no value (generative systems)."""
 METRICS: dict[str, tuple[Family, str]] = {
     name.format(measure): (family, measure) for name, family in _NAMES for measure in ("precision", "recall", "f1")
 } | {
@@ -50,6 +53,9 @@ METRICS: dict[str, tuple[Family, str]] = {
     "sentence_accuracy": ("sentence", "recall"),
 }
 """Metric name -> (what is counted, which ratio of the counts)."""
+
+LATER_METRICS = frozenset({"annotated_precision", "annotated_recall", "annotated_f1"})
+"""Metrics that results of this scorer version may lack: they came later and changed no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,23 @@ def string_counts(gold: Example, prediction: Prediction) -> Counts:
     return set_counts(_strings(gold.pairs), _strings(prediction.pairs))
 
 
+def annotated_counts(gold: Example, prediction: Prediction) -> Counts:
+    """Return the counts over the attributes that the annotation speaks of, as ExtractGPT scores; the rest is ignored.
+
+    Those are the attributes with a value and those known to be `absent`. Predicted are the ones for which some value is
+    given; one is right if it has gold values and every string predicted for it is one of them, compared as is. So
+    precision is VC / (NV + VC + VW), recall VC / (VN + VC + VW).
+    """
+    wanted = {attribute: frozenset(values) for attribute, values in gold.pairs.items() if values}
+    wanted.pop(INTENT, None)
+    right = found = 0
+    for attribute in wanted.keys() | gold.absent:
+        strings = {value for value in prediction.pairs.get(attribute, ()) if value.lower() not in NO_VALUE}
+        found += bool(strings)
+        right += bool(strings) and strings <= wanted.get(attribute, frozenset())
+    return Counts(right, found, len(wanted))
+
+
 def intent_counts(gold: Example, prediction: Prediction) -> Counts | None:
     """Return {right, 1, 1} for the intent, an exact match of labels; None if the example has no intent."""
     wanted = gold.pairs.get(INTENT)
@@ -192,6 +215,7 @@ def example_counts(gold: Example, prediction: Prediction, source: ClsSource = "h
         "mae": accuracy_counts(gold.pairs, prediction.pairs),
         "mae_by_attribute": accuracy_counts(gold.pairs, prediction.pairs, by_attribute=True),
         "string": string_counts(gold, prediction),
+        "annotated": annotated_counts(gold, prediction),
         "intent": intent_counts(gold, prediction),
         "sentence": sentence_counts(gold, prediction),
     }

@@ -19,6 +19,7 @@ from avebench.examples import AttributeSchema, Example, Prediction
 
 Protocol = Literal["native", "predicted", "all", "category", "oracle"]
 ChunkScheme = Literal["lenient", "strict"]
+LongTexts = Literal["window", "cut"]
 Vocabulary = Mapping[str, Any]
 
 
@@ -26,7 +27,8 @@ Vocabulary = Mapping[str, Any]
 class ModelCard:
     """What a system is. Every field is a literal in the plug-in's source.
 
-    `implementation` is raised whenever the plug-in's results may change; it is part of every cell key.
+    `implementation` is raised whenever the plug-in's results may change; it is part of every cell key. `needs_spans`
+    says that it learns from values that are marked in the text; without it, value strings (pairs) are enough.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ModelCard:
     implementation: int
     protocol: Protocol = "native"
     needs: tuple[str, ...] = ()
+    needs_spans: bool = True
     published_with: str = ""
     code: str = ""
 
@@ -107,6 +110,13 @@ class TrainedConfig(ModelConfig):
     """Options of a system that the shared loop trains."""
 
     training: TrainingConfig
+
+
+class EncoderConfig(TrainedConfig):
+    """Options of a system that is trained over a pretrained text encoder."""
+
+    long_texts: LongTexts = "window"
+    """A text over the encoder's limit is read in overlapping windows, or cut as in the papers, its end tagged O."""
 
 
 class Model(ABC):

@@ -6,12 +6,13 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from avebench.errors import AvebenchError
 from avebench.examples import Picture
+from avebench.photos import opens_as_stored
 from avebench.weights import cache_folder, place_digest, read_memo, write_memo
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".sample", ".toml", ".tsv", ".txt"})
@@ -60,12 +61,38 @@ def picture_fault(path: Path) -> str | None:
     """Return what is wrong with a picture file after decoding all of it, or None."""
     path = _on_disk(path)
     if not is_picture_file(path):
-        return "the picture is missing"
+        try:
+            there = path.exists()
+        except (OSError, ValueError):
+            there = False
+        return "the picture is no regular file" if there else "the picture is missing"
     try:
         Picture(path.name, path).open()
     except AvebenchError:
         return "the picture cannot be decoded"
     return None
+
+
+class PictureCheck:
+    """What `data check` finds of the pictures of a data set, each of which is decoded once.
+
+    With `missing_images` "blank" a picture that is missing or broken is counted and is no fault, as in a run.
+    """
+
+    def __init__(self, missing_images: Literal["error", "blank"], counts: Counter[str]) -> None:
+        self._blank, self._counts = missing_images == "blank", counts
+        self._known: set[Path] = set()
+
+    def fault(self, path: Path) -> str | None:
+        """Return what is wrong with a picture that was not looked at before; None if nothing is, or it is no fault."""
+        if path in self._known:
+            return None
+        self._known.add(path)
+        wrong = picture_fault(path)
+        if wrong is None:
+            return None
+        self._counts["pictures missing" if wrong.endswith("missing") else "pictures broken"] += 1
+        return None if self._blank else wrong
 
 
 def _ends_well(path: Path) -> bool:
@@ -78,6 +105,21 @@ def _ends_well(path: Path) -> bool:
     if head.startswith(b"\xff\xd8\xff"):
         return tail.endswith(b"\xff\xd9")
     return head == b"\x89PNG\r\n\x1a\n" and tail[4:8] == b"IEND"
+
+
+def _seen_otherwise(folder: Path, names: Sequence[str], content: str) -> bytes:
+    """Return what tells a folder apart whose pictures the first versions showed otherwise: nothing, mostly.
+
+    Their pixels are not those in the file (`photos.opens_as_stored`), so what was trained on them is not the same. A
+    folder of more than `LARGE_FOLDER` files is not looked through.
+    """
+    if len(names) > LARGE_FOLDER:
+        return b"opened as seen"
+    memo = cache_folder() / "opened" / place_digest(f"{folder.resolve()}\x1f{content}")
+    if (known := read_memo(memo)) is None:
+        known = "\n".join(name for name in names if not opens_as_stored(folder / name))
+        write_memo(memo, known)
+    return f"opened as seen\n{known}".encode(errors="surrogateescape") if known else b""
 
 
 def folders_in(folder: Path, around: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
@@ -131,6 +173,7 @@ def folder_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for name, size in files:
         digest.update(name + f"\x1f{size}\n".encode())
+    digest.update(_seen_otherwise(folder, [os.fsdecode(name) for name, _ in files], digest.hexdigest()))
     settled = time.time_ns() - modified > 2_000_000_000  # A file may still be arriving within the clock's resolution.
     if len(files) > LARGE_FOLDER and settled:
         write_memo(memo, digest.hexdigest())

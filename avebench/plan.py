@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from avebench.cells import Cell, DataChoice, Overrides, cells_of_row, check_settings, resolve
+from avebench.cells import Cell, DataChoice, Overrides, cells_of_row, check_settings, keyed_config, resolve
 from avebench.data import is_here, open_dataset
 from avebench.errors import AvebenchError
 from avebench.experiment import Experiment, Row, experiment_path, load_experiment
@@ -190,7 +190,7 @@ def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
         sum(result.seconds.values())
         for result in history
         if result.model == cell.model
-        and result.config == cell.config
+        and keyed_config(result.config) == keyed_config(cell.config)
         and result.control == cell.control
         and result.fingerprint == cell.data.fingerprint
         and result.train_fraction == cell.train_fraction

@@ -2,6 +2,7 @@
 
 A line is `{id, attributes: {name: score}, spans: [{attribute, start, end, score?}], pairs: {name: [value]},
 candidates?: [{attribute, score, spans: [{attribute, start, end}]}]}`; `spans` or `pairs` may be missing, not both.
+Without `attributes` those that have a span or a value are predicted, with score 1.
 The text-free form holds no value strings: they come back from the gold texts, as the strings that the spans cover. What
 stays of its `pairs` is the intent of an utterance, a label and no text.
 
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, Span, pairs_from_spans
 from avebench.jsonlines import (
@@ -50,8 +52,8 @@ def write_predictions(path: Path, predictions: Iterable[Prediction], *, text_fre
     try:
         write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     except OSError as error:
-        raise fault(
-            path, None, None, f"the file cannot be written ({error.strerror}). Choose another folder."
+        raise unwritable(
+            error, path, f"{path}: the file cannot be written ({error.strerror}). Choose another folder."
         ) from None
 
 
@@ -142,7 +144,8 @@ def _required(record: dict[str, Any], key: str) -> Any:
 
 def _prediction(record: dict[str, Any], name: str, text: str) -> Prediction:
     """Return the prediction that a line holds; FieldError names the field."""
-    attributes = checked_object(_required(record, "attributes"), "attributes", "{name: score}")
+    given = record.get("attributes")
+    attributes = checked_object({} if given is None else given, "attributes", "{name: score}")
     if record.get("spans") is None and record.get("pairs") is None:
         raise FieldError("spans", "neither 'spans' nor 'pairs' is given. Write at least one of them, it may be empty.")
     spans: tuple[Span, ...] | None = None
@@ -152,12 +155,16 @@ def _prediction(record: dict[str, Any], name: str, text: str) -> Prediction:
     pairs = {} if record.get("pairs") is None else checked_pairs(record["pairs"], "pairs")
     if record.get("pairs") is None or set(pairs) == {INTENT}:
         pairs |= pairs_from_spans(text, spans or ())
+    scored = {
+        checked_string(key, "attributes"): checked_number(value, f"attributes.{key}")
+        for key, value in attributes.items()
+    }
+    if given is None:
+        named = [*(span.attribute for span in spans or ()), *(key for key, values in pairs.items() if values)]
+        scored = {attribute: 1.0 for attribute in named if attribute != INTENT}
     return Prediction(
         id=name,
-        attributes={
-            checked_string(key, "attributes"): checked_number(value, f"attributes.{key}")
-            for key, value in attributes.items()
-        },
+        attributes=scored,
         pairs=pairs,
         spans=spans,
         span_scores=tuple(scores) if scores else None,

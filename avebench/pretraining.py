@@ -24,8 +24,10 @@ from transformers import BertForMaskedLM, BertTokenizer
 
 from avebench.data import open_dataset
 from avebench.dataset import DatasetCard
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.examples import Example
+from avebench.leftovers import sweep
 from avebench.nn import picture_classifier
 from avebench.nn.image_encoder import MEAN_AND_DEVIATION
 from avebench.nn.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, train
@@ -336,17 +338,22 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside `target` that takes its place at the end, or vanishes after an error."""
     if target.exists() and not (target / CARD).is_file():
         raise AvebenchError(f"{target} exists and is no encoder made by this command. Name another folder with --out.")
+    sweep(target.parent, target.name)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
     except OSError as error:
-        raise AvebenchError(f"The folder {target} cannot be written ({error}). Name another with --out.") from None
+        raise unwritable(
+            error, target, f"The folder {target} cannot be written ({error}). Name another with --out."
+        ) from None
     try:
         yield partial
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
     except OSError as error:
-        raise AvebenchError(f"The folder {target} cannot be written ({error}). Name another with --out.") from None
+        raise unwritable(
+            error, target, f"The folder {target} cannot be written ({error}). Name another with --out."
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

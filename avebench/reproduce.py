@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avebench.cells import Cell, cell_name
-from avebench.errors import AvebenchError
+from avebench.devices import check_device
+from avebench.errors import AvebenchError, DiskFullError
 from avebench.experiment import Experiment, experiment_names
 from avebench.figures import draw
 from avebench.finishing import run_missing, stored_results
+from avebench.leftovers import sweep_tree
 from avebench.outcomes.costjobs import Found, Job, cost_device, cost_jobs, record_costs
 from avebench.outcomes.costtables import cost_figure, cost_plan_table, cost_table
 from avebench.outcomes.drawn import Drawn, draw_showcase, drawings_folder
@@ -24,7 +26,7 @@ from avebench.requested import note_requested
 from avebench.results import Result, Store
 from avebench.runrecords import track
 from avebench.tables import check_invariants, plan_table, result_table, slice_table
-from avebench.tracking import tracking_uri
+from avebench.trackingplace import tracking_uri
 from avebench.weights import write_atomically
 
 
@@ -58,6 +60,7 @@ def run_experiments(
     Of all experiments, those that cannot run on this machine are named at the end with what they lack, and rows whose
     encoders are not here say so in their table; neither fails the run.
     """
+    check_device(device)
     store, manner = Store(request.out), Manner(device, jobs, record, track, slices, format, debug)
     everything = request.experiment == "all"
     planned, refused = _plan_all(request) if everything else ([make_plans(request)], {})
@@ -75,6 +78,8 @@ def run_experiments(
         try:
             run = _show_plans if dry_run else _run_experiment
             code = max(code, run(plans, request, store, manner))
+        except DiskFullError:
+            raise  # The others would meet it too.
         except AvebenchError as error:
             if not everything:
                 raise
@@ -112,7 +117,7 @@ def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manne
     name, experiment = plans[0].name, plans[0].experiment
     cells = [cell for plan in plans for cell in plan.cells()]
     failures = run_missing(cells, name, store, manner.device, manner.jobs, manner.debug)
-    results = stored_results(cells, store)
+    results = stored_results(cells, store, experiment.metrics)
     check_invariants(list(results.values()))
     for plan in plans:
         note_requested(plan, results, store)
@@ -212,6 +217,7 @@ def _record(
 ) -> None:
     """Write the results of all plans, and what the experiment shows, under `results/` in the current folder."""
     for plan in plans:
+        sweep_tree(place(plan))
         if plan.rows:
             record_results(plan, store, results, result_table(plan, results, failed))
     record_tables(plans[-1], shown.tables)

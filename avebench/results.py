@@ -11,9 +11,11 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from avebench.controls import Control
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
+from avebench.leftovers import sweep_tree
 from avebench.sealed import DamagedError, read_record, seal
-from avebench.weights import write_atomically
+from avebench.weights import cache_folder, write_atomically
 
 RESULT_VERSION = 1
 
@@ -73,6 +75,23 @@ class Weight(BaseModel):
 
     name: str
     sha256: str
+
+
+class OverLimit(BaseModel):
+    """Which texts run over what the encoder reads at once, and what lies behind it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: int | None
+    """What the encoder reads at once, mostly in word pieces, special symbols included; None: it is not known."""
+    test: int
+    """Test examples that run over it."""
+    train: int | None
+    """Training examples that run over it; None: they were not counted."""
+    train_cut: int | None
+    """Training examples whose units beyond it were cut off; None: as `train`."""
+    values: int
+    """Gold values of the test examples that do not lie wholly within it."""
 
 
 class Result(BaseModel):
@@ -147,7 +166,12 @@ class Result(BaseModel):
     reader_notes: dict[str, int]
     """What the reader did on its own: dropped lines, blank pictures."""
     truncated: int
-    """Test examples with units beyond the encoder's limit."""
+    """Test examples whose units beyond the encoder's limit were cut off and tagged O."""
+    over_limit: OverLimit | None = None
+    """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
+    annotation: dict[str, dict[str, int]] = {}
+    """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
+    `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""
     seconds: dict[str, float]
     """Wall time per phase, in seconds; without training where that was another cell's."""
     peak_memory: int
@@ -173,16 +197,23 @@ class Store:
         self.out = out
 
     def prepare(self) -> None:
-        """Create the folder; AvebenchError if it cannot be written."""
+        """Create the folder and remove what killed processes left there and in the cache of files they were writing.
+
+        AvebenchError if it cannot be written.
+        """
         try:
             (self.out / "cells").mkdir(parents=True, exist_ok=True)
             probe = self.out / "cells" / ".writable"
             probe.touch()
             probe.unlink()
         except OSError as error:
-            raise AvebenchError(
-                f"The output folder {self.out} cannot be written ({error.strerror}). Choose another with --out."
+            raise unwritable(
+                error,
+                self.out,
+                f"The output folder {self.out} cannot be written ({error.strerror}). Choose another with --out.",
             ) from None
+        for root in (self.out, cache_folder()):
+            sweep_tree(root)
 
     def folder(self, key: str) -> Path:
         """Return the folder of a cell."""

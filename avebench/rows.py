@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from avebench.cells import Overrides, canonical, kind_of, resolve
+from avebench.cells import Overrides, canonical, keyed_config, kind_of, resolve
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.requested import Requested
@@ -127,7 +127,8 @@ def _is_config_of(result: Result, content: Content | None) -> bool:
         encoders[role].sha256 == digest if digest else encoders[role].name == config[role]
         for role, digest in weights.items()
     )
-    return same and {**config, **dict.fromkeys(weights)} == {**result.config, **dict.fromkeys(weights)}
+    without = dict.fromkeys(weights)
+    return same and {**keyed_config(config), **without} == {**keyed_config(result.config), **without}
 
 
 def _resolved(

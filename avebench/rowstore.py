@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from avebench.errors import AvebenchError
+from avebench.errors import DataError
 from avebench.weights import cache_folder, write_atomically
 
 Row = npt.NDArray[Any]
@@ -38,14 +38,17 @@ _log = logging.getLogger(__name__)
 
 
 def limit_bytes() -> float:
-    """Return `$AVEBENCH_CACHE_GB` (10^9 bytes; default 20) in bytes; AvebenchError if it is no number from 0 on."""
+    """Return `$AVEBENCH_CACHE_GB` (10^9 bytes; default 20) in bytes.
+
+    DataError if it is no number from 0 on: every row with pictures would meet it.
+    """
     text = os.environ.get("AVEBENCH_CACHE_GB", str(DEFAULT_LIMIT_GB))
     try:
         limit = float(text)
     except ValueError:
         limit = -1.0
     if not limit >= 0:
-        raise AvebenchError(f"AVEBENCH_CACHE_GB is '{text}'. Set it to a number of gigabytes, for instance 20.")
+        raise DataError(f"AVEBENCH_CACHE_GB is '{text}'. Set it to a number of gigabytes, for instance 20.")
     return limit * 1e9
 
 

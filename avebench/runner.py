@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avebench.cells import Cell
-from avebench.errors import AvebenchError, DataError
+from avebench.errors import AvebenchError, DataError, DiskFullError
 from avebench.registry import plugin_files
 from avebench.results import Store
 from avebench.worker import Job, work
 
-EventKind = Literal["started", "waiting", "progress", "finished", "failed", "unusable", "refused"]
+EventKind = Literal[
+    "started", "waiting", "phase", "notice", "progress", "alive", "finished", "failed", "unusable", "refused", "full"
+]
+ALIVE_SECONDS = 1.0
+"""How often every running cell is said to be alive."""
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -35,7 +40,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to show: a cell, what happened, and its details (progress of the training, or the failure)."""
+    """Something to show: a cell, what happened, and its details (name of the phase, progress of the training, failure).
+
+    `alive` says that the cell runs, about once a second, whatever it does.
+    """
 
     cell: Cell
     kind: EventKind
@@ -62,8 +70,8 @@ def run_cells(
 ) -> dict[str, Failure]:
     """Run the cells that are not finished, `jobs` at a time; return the failures by key.
 
-    DataError, after the running cells were stopped, if the data is broken: no row could be scored; AvebenchError if
-    `jobs` is below 1.
+    After the running cells were stopped: DataError if the data is broken or the machine lacks the device, since no row
+    could be scored; DiskFullError if the disk is full. AvebenchError if `jobs` is below 1.
 
     Every cell has a process of its own, so that a crash takes nothing with it, and one thread, so that the scores do
     not depend on `jobs`. A cell that another process on the same folder works on is waited for, not trained twice.
@@ -78,6 +86,7 @@ def run_cells(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     context = processes(heavy=any("training" in cell.config for cell in waiting))
+    told = time.monotonic()
     try:
         while waiting or running:
             while len(running) < jobs and (cell := _startable(waiting, running, store)) is not None:
@@ -91,11 +100,24 @@ def run_cells(
                     running.append(_Running(cell, process, receiver))
                 show(Event(cell, "started"))
             _collect(running, failures, show)
-    except BaseException:
+            if time.monotonic() - told >= ALIVE_SECONDS:
+                told = time.monotonic()
+                for one in running:
+                    show(Event(one.cell, "alive"))
+    except BaseException as error:
         for one in running:
             one.process.kill()
+        if isinstance(error, DiskFullError):
+            raise DiskFullError(f"{error} {_kept(cells, store)}") from None
         raise
     return failures
+
+
+def _kept(cells: Sequence[Cell], store: Store) -> str:
+    """Say what of a run that stops is safe."""
+    number = sum(store.finished(cell.key) for cell in cells)
+    whole = f"{number} of {len(cells)} cells {'is' if number == 1 else 'are'} finished and stored"
+    return f"{whole}; what was trained of the others is kept up to their last checkpoints."
 
 
 @contextmanager
@@ -136,7 +158,7 @@ def processes(*, heavy: bool) -> ForkServerContext | SpawnContext:
 
 def _collect(running: list[_Running], failures: dict[str, Failure], show: Callable[[Event], None]) -> None:
     """Wait for messages of the running cells, show them, and take those that ended off the list."""
-    ready = wait([one.connection for one in running], timeout=1.0)
+    ready = wait([one.connection for one in running], timeout=ALIVE_SECONDS)
     for one in list(running):
         if one.connection not in ready:
             continue
@@ -148,11 +170,13 @@ def _collect(running: list[_Running], failures: dict[str, Failure], show: Callab
             outcome = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
             if outcome[0] == "refused":
                 raise DataError(outcome[1]) from None
+            if outcome[0] == "full":
+                raise DiskFullError(outcome[1]) from None
             if outcome[0] in {"failed", "unusable"}:
                 failures[one.cell.key] = Failure(outcome[1], outcome[0] == "unusable")
             show(Event(one.cell, *outcome))
             continue
-        if kind in {"finished", "failed", "unusable", "refused"}:
+        if kind in {"finished", "failed", "unusable", "refused", "full"}:
             one.outcome = (kind, detail)
         else:
             show(Event(one.cell, kind, detail))

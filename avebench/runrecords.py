@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from avebench.cells import Cell, flattened, sha256
+from avebench.cells import Cell, flattened, keyed_config, sha256
 from avebench.costs import MEMORY, SECONDS, costs_of
 from avebench.metrics import Counts
 from avebench.plan import Plan
@@ -14,7 +14,9 @@ from avebench.recording import place
 from avebench.render import Table, render
 from avebench.results import Result, SliceCounts, Store
 from avebench.slices import CATEGORY
-from avebench.tracking import RunRecord, log
+from avebench.tracking import RunRecord, log, waits
+from avebench.trackingplace import database_identity, tracking_uri, uri_digest
+from avebench.weights import write_atomically
 
 
 def track(
@@ -29,17 +31,37 @@ def track(
 ) -> None:
     """Give MLflow the results that it has not been given for this table, or all if there are `anew` drawings.
 
-    It is imported only if there is something to give.
+    The file `tracked-<table>` beside a result names the databases that have it, and where it could not be uploaded:
+    another database, or one made anew where one was deleted, is given it too. MLflow is imported only if there is
+    something to give. AvebenchError if the tracking URI is a folder.
     """
-    given = {key: store.folder(key) / f"tracked-{plan.name}" for key in results}
-    given = {key: marker for key, marker in given.items() if any(cell.key == key for cell in plan.cells())}
-    if not anew and all(marker.is_file() for marker in given.values()):
+    target, name = tracking_uri(), place(plan).name
+    cells = [cell for cell in plan.cells() if cell.key in results]
+    markers = {cell.key: store.folder(cell.key) / f"tracked-{plan.name}" for cell in cells}
+    identity, waiting = database_identity(target), f"waits {uri_digest(target)}"
+
+    def given(key: str, marker: Path) -> bool:
+        noted = _noted(marker)
+        # What waits was handed over all the same: a server that is away would hold every run up.
+        return identity in noted or (waiting in noted and waits(store.out, plan.name, name, key))
+
+    if not anew and all(given(key, marker) for key, marker in markers.items()):
         return
-    records = [run_record(plan, cell, results[cell.key], store) for cell in plan.cells() if cell.key in results]
-    log(records, _artifacts(plan, results, shown, figures, drawings), out=store.out)
-    # What MLflow did not take waits in the folder of pending uploads: it has been handed over all the same.
-    for marker in given.values():
-        marker.touch()
+    records = [run_record(plan, cell, results[cell.key], store) for cell in cells]
+    taken = log(records, _artifacts(plan, results, shown, figures, drawings), out=store.out)
+    note = database_identity(target) if taken else waiting
+    for marker in markers.values():
+        noted = _noted(marker)
+        if note is not None and note not in noted:
+            write_atomically(marker, "".join(f"{line}\n" for line in [*noted, note]))
+
+
+def _noted(marker: Path) -> list[str]:
+    """Return the lines of a marker, none if there is none; an empty one was written before databases were named."""
+    try:
+        return marker.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 SMALL = 2**20
@@ -73,10 +95,21 @@ def _artifacts(
     return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
 
 
+def _long_texts(result: Result) -> dict[str, float]:
+    """Return how many texts run over the encoder's limit and are cut there; nothing where none does."""
+    counts = {"test_texts_cut": result.truncated}
+    if result.over_limit is not None:
+        found = result.over_limit
+        counts |= {"test_texts_over_limit": found.test, "training_texts_over_limit": found.train or 0}
+        counts |= {"gold_values_over_limit": found.values, "encoder_limit": found.limit or 0}
+    over = any(count for name, count in counts.items() if name != "encoder_limit")
+    return {name: float(count) for name, count in counts.items()} if over else {}
+
+
 def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecord:
     """Return what MLflow is told of one result."""
     folder = store.folder(cell.key)
-    group = [plan.name, cell.row, cell.model, cell.implementation, dict(cell.config), cell.train_fraction]
+    group = [plan.name, cell.row, cell.model, cell.implementation, keyed_config(cell.config), cell.train_fraction]
     group += [{role: weight["sha256"] for role, weight in cell.weights.items()}, cell.data.fingerprint, cell.protocol]
     group += [] if cell.control is None else [cell.control.model_dump()]
     tags = {
@@ -97,6 +130,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     if result.scores_extended is not None:
         metrics |= {f"extended_{name}": metric.value for name, metric in result.scores_extended.metrics.items()}
     metrics |= {f"slice.{name}.f1": Counts(one.tp, one.predicted, one.gold).f1 for name, one in _slices(result).items()}
+    metrics |= _long_texts(result)
     metrics |= {"seconds": sum(result.seconds.values()), "parameters": float(result.parameters)}
     metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
     return RunRecord(

@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
+from avebench.annotation import leak_note, reach_note, scoring_notes
 from avebench.errors import AvebenchError
-from avebench.experiment import Published, published_marks, published_rows
+from avebench.experiment import Published, published_marks, published_of
+from avebench.longtexts import long_text_notes
 from avebench.metrics import Counts, invariant_faults
 from avebench.plan import Plan, PlannedRow
 from avebench.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
@@ -28,6 +30,7 @@ HEADINGS = {
     "cls_f1_with_pad": "CLS-F1 [PAD]",
     "mae_accuracy": "accuracy",
     "string_f1": "string F1",
+    "annotated_f1": "annotated F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentence",
 }
@@ -50,7 +53,7 @@ def result_table(plan: Plan, results: Mapping[str, Result], failed: Container[st
     """Return the table of a plan: published and measured figures apart, reference rows below those of the paper."""
     experiment = plan.experiment
     rows = {planned.row.label: planned for planned in plan.rows}
-    published = {label: published_rows()[p.row.published] for label, p in rows.items() if p.row.published}
+    published = {label: known for label, p in rows.items() if (known := published_of(p.row)) is not None}
     shown = [metric for metric in experiment.metrics if any(metric in row.figures for row in published.values())]
     columns = [Column(metric, HEADINGS.get(metric, metric), PUBLISHED) for metric in shown]
     columns += [Column(metric, HEADINGS.get(metric, metric), MEASURED) for metric in experiment.metrics]
@@ -126,21 +129,15 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
 
 
 def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
-    """Return which rows read their texts cut off, and which a longer training might still lift."""
-    cut, rising = [], []
+    """Return which rows read texts that are too long to be read at once, and which might still rise."""
+    notes = long_text_notes([(planned.row.label, found) for planned, found in rows])
+    rising = []
     for planned, found in rows:
-        most = max((result.truncated for result in found), default=0)
-        if most:
-            cut.append(f"{planned.row.label} {most:,} of {found[0].scores.examples:,}")
         last = sum(_ends_best(result) for result in found)
         if last:
             rising.append(f"{planned.row.label} ({last} of {len(found)})")
-    notes = []
-    if cut:
-        notes.append(
-            f"Test texts that run over the encoder's limit: {', '.join(cut)}. "
-            "Their ends were tagged O, so that values there count as missed."
-        )
+    stored = next((found[0].annotation for _, found in rows if found and found[0].annotation), {})
+    notes += [note for note in (reach_note(stored), leak_note(stored), *scoring_notes(stored)) if note is not None]
     if rising:
         notes.append(f"Still rising, best on validation at the last step (repetitions): {', '.join(rising)}.")
     return notes

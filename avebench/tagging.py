@@ -13,11 +13,17 @@ from avebench.examples import Span, Units
 from avebench.model import ChunkScheme
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_FINE = re.compile(r"\d+|[^\W\d_]+|[^\w\s]|_")
 
 
 def word_units(text: str) -> tuple[tuple[int, int], ...]:
     r"""Return the character ranges of words and single punctuation marks (`\w+|[^\w\s]`); white space is in none."""
     return tuple(match.span() for match in _WORD.finditer(text))
+
+
+def fine_units(text: str) -> tuple[tuple[int, int], ...]:
+    """Return the character ranges of words cut between letters, digits and underscores, and of punctuation marks."""
+    return tuple(match.span() for match in _FINE.finditer(text))
 
 
 def character_units(text: str) -> tuple[tuple[int, int], ...]:
@@ -27,7 +33,7 @@ def character_units(text: str) -> tuple[tuple[int, int], ...]:
 
 def text_units(text: str, units: Units) -> tuple[tuple[int, int], ...]:
     """Return the character ranges of the units of `text` of the named kind."""
-    return character_units(text) if units == "character" else word_units(text)
+    return {"character": character_units, "word": word_units, "fine": fine_units}[units](text)
 
 
 def bio_labels(attributes: Iterable[str]) -> list[str]:

@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import shlex
-import socket
 import statistics
 import sys
 import time
@@ -22,13 +21,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from filelock import FileLock
-
-from avebench.databases import check_database
 from avebench.errors import AvebenchError
-from avebench.weights import RUNS, cache_folder, place_digest, write_atomically
+from avebench.trackingplace import DEFAULT_URI, artifact_root, is_database, sqlite_path, tracking_uri, turn
+from avebench.weights import RUNS, write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 
 Files = Mapping[str, str | Path]
 """File name -> text, or the file whose bytes it gets; its own last part is then the same."""
-DEFAULT_URI = "sqlite:///mlflow.db"
 PENDING = "mlflow-pending"
 CELL, GROUP, CONTENT = "avebench.cell", "avebench.group", "avebench.content"
 """Tags that identify a repetition, the row that it belongs to, and what was uploaded of it."""
@@ -85,18 +80,6 @@ class RunRecord:
         return f"{self.experiment} on {self.dataset}"
 
 
-def tracking_uri(uri: str | None = None) -> str:
-    """Return `uri`, else $MLFLOW_TRACKING_URI, else a database in the current folder; AvebenchError for a folder."""
-    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-    scheme = urlsplit(chosen).scheme
-    if scheme in {"", "file"} or len(scheme) == 1:
-        raise AvebenchError(
-            f"The tracking URI '{chosen}' is a folder; MLflow keeps runs in a database or on a server. "
-            "Use sqlite:///mlflow.db or https://..."
-        )
-    return chosen
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Uploading
 
@@ -116,8 +99,8 @@ def log(records: Sequence[RunRecord], tables: Files, *, out: Path, uri: str | No
         for record in records:
             write_atomically(_marker(out, record), _dump(record, tables, out))
         print(
-            f"MLflow at {target} did not take {len(records)} results ({_first_line(error)}). They are stored in {out}; "
-            f"upload them later with `{_sync_command(out)}`.",
+            f"MLflow at {target} did not take {_results(len(records))} ({_reason(error, target)}). They are stored in "
+            f"{out}; upload them later with `{_sync_command(out)}`.",
             file=sys.stderr,
         )
         return False
@@ -126,41 +109,81 @@ def log(records: Sequence[RunRecord], tables: Files, *, out: Path, uri: str | No
     return True
 
 
+def waits(out: Path, experiment: str, dataset: str, key: str) -> bool:
+    """Return whether the result of a cell waits under `out` for `sync`."""
+    return _marker_of(out, f"{experiment} on {dataset}", key).is_file()
+
+
 def _sync_command(out: Path) -> str:
     return "avebench sync" if out == RUNS else f"avebench sync --out {shlex.quote(str(out))}"
 
 
-def sync(out: Path, uri: str | None = None) -> int:
-    """Upload what waits in `<out>/mlflow-pending/` and return how many results that were.
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What `sync` did: how many results it uploaded to the MLflow at `uri`, and how many that had already."""
+
+    uploaded: int
+    known: int
+    uri: str
+    out: Path
+
+    def said(self) -> str:
+        """Return it in words."""
+        if not self.uploaded + self.known:
+            return (
+                f"Nothing waits in {self.out / PENDING}. MLflow at {self.uri} is given the results that it lacks when "
+                "their table is run again, which trains nothing that is finished."
+            )
+        also = f" {_results(self.known)} {'was' if self.known == 1 else 'were'} there already." if self.known else ""
+        return f"{_results(self.uploaded)} uploaded to MLflow at {self.uri}.{also}"
+
+
+def _results(count: int) -> str:
+    return f"{count} result{'' if count == 1 else 's'}"
+
+
+def sync(out: Path, uri: str | None = None) -> Synced:
+    """Upload what waits in `<out>/mlflow-pending/`. Two processes may do so at once: each result is there once.
 
     AvebenchError if MLflow still cannot be reached, or if a waiting result or one of its files is broken or gone; what
     was not uploaded keeps waiting.
     """
     target = tracking_uri(uri)
-    waiting = [(path, *_load(path, out)) for path in sorted((out / PENDING).glob("*.json"))]
+    paths = sorted((out / PENDING).glob("*.json"))
+    waiting = [(path, *loaded) for path in paths if (loaded := _load(path, out)) is not None]
+    uploaded = 0
     for place in dict.fromkeys(record.place for _, record, _ in waiting):
         some = [(path, record, tables) for path, record, tables in waiting if record.place == place]
         try:
-            _upload([record for _, record, _ in some], some[-1][2], target)
+            uploaded += _upload([record for _, record, _ in some], some[-1][2], target)
         except Exception as error:  # MLflow raises its own, requests' and SQLAlchemy's errors.
+            before = f" {_results(uploaded)} uploaded before that." if uploaded else ""
             raise AvebenchError(
-                f"MLflow at {target} did not take the results of '{place}' ({_first_line(error)}). "
-                f"They stay in {out / PENDING}; run `{_sync_command(out)}` again when it is back."
+                f"MLflow at {target} did not take the results of '{place}' ({_reason(error, target)}). "
+                f"They stay in {out / PENDING}; run `{_sync_command(out)}` again when it is back.{before}"
             ) from error
         for path, _, _ in some:
-            path.unlink()
-    return len(waiting)
+            path.unlink(missing_ok=True)  # Another process may have been as quick.
+    return Synced(uploaded, len(waiting) - uploaded, target, out)
 
 
-def _first_line(error: Exception) -> str:
-    line = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return line if len(line) <= 120 else line[:120] + "..."
+REASON_LENGTH = 400
+"""Characters of an error of MLflow that are shown; its longest advice, on upgrading a database, has 330."""
 
 
-def _upload(records: Sequence[RunRecord], tables: Files, uri: str) -> None:
-    """Bring MLflow to the state that the records describe."""
+def _reason(error: Exception, uri: str) -> str:
+    """Return the first line of an error, with the URI where MLflow's advice leaves a place for it."""
+    line = next(iter(str(error).splitlines()), "").strip() or type(error).__name__
+    if len(line) > REASON_LENGTH:
+        line = line[:REASON_LENGTH].rpartition(" ")[0] + " ..."
+    return line.replace("<database_uri>", shlex.quote(uri)).rstrip(".")
+
+
+def _upload(records: Sequence[RunRecord], tables: Files, uri: str) -> int:
+    """Bring MLflow to the state that the records describe; return how many of them it did not have."""
+    uploaded = 0
     # Creating a database, and looking for a run before it is made, are no single step: processes take turns.
-    with _turn(uri), _quiet_client(uri) as client:
+    with turn(uri), _quiet_client(uri) as client:
         for place in dict.fromkeys(record.place for record in records):
             experiment = _experiment(client, uri, place, tables)
             rows: dict[str, list[RunRecord]] = {}
@@ -170,24 +193,9 @@ def _upload(records: Sequence[RunRecord], tables: Files, uri: str) -> None:
             for repetitions in rows.values():
                 parent = _parent(client, experiment, repetitions)
                 for record in repetitions:
-                    _child(client, experiment, parent, record)
+                    uploaded += _child(client, experiment, parent, record)
                 _summarise(client, experiment, parent, tables)
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    """Return the file of an SQLite URI (three slashes: relative, four: absolute), None for other URIs."""
-    prefix = "sqlite:///"
-    return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None
-
-
-@contextmanager
-def _turn(uri: str) -> Iterator[None]:
-    path = _sqlite_path(uri)
-    place = str(path.resolve()) if path is not None else uri
-    lock = cache_folder() / "locks" / f"{place_digest(place)}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock, timeout=600):
-        yield
+    return uploaded
 
 
 @contextmanager
@@ -196,7 +204,7 @@ def _quiet_client(uri: str) -> Iterator[MlflowClient]:
 
     OSError at once if an SQLite database cannot be written; MLflow itself would try for minutes.
     """
-    path = _sqlite_path(uri)
+    path = sqlite_path(uri)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
@@ -219,7 +227,7 @@ def _experiment(client: MlflowClient, uri: str, name: str, tables: Files) -> str
     """Return the id of the experiment, made on first use; the rendered table is its description."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        local = (_artifact_root(uri) / _slug(name)).as_uri() if _is_database(uri) else None
+        local = (artifact_root(uri) / _slug(name)).as_uri() if is_database(uri) else None
         # The kind spares people the question whether this is about language models.
         number = client.create_experiment(name, local, tags={"mlflow.experimentKind": "custom_model_development"})
     else:
@@ -227,16 +235,6 @@ def _experiment(client: MlflowClient, uri: str, name: str, tables: Files) -> str
     for text in _descriptions(tables):
         client.set_experiment_tag(number, "mlflow.note.content", text)
     return number
-
-
-def _is_database(uri: str) -> bool:
-    return urlsplit(uri).scheme.partition("+")[0] in {"sqlite", "postgresql", "mysql", "mssql"}
-
-
-def _artifact_root(uri: str) -> Path:
-    """Return the folder of artifacts: beside an SQLite database, else in the current folder."""
-    path = _sqlite_path(uri)
-    return (path.parent if path is not None else Path()).resolve() / "mlartifacts"
 
 
 def _descriptions(tables: Files) -> list[str]:
@@ -267,12 +265,15 @@ def _parent(client: MlflowClient, experiment: str, repetitions: Sequence[RunReco
     return str(run.info.run_id)
 
 
-def _child(client: MlflowClient, experiment: str, parent: str, record: RunRecord) -> None:
-    """Upload one repetition, unless it is there whole. A run cut off half-way, or of an older result, is replaced."""
+def _child(client: MlflowClient, experiment: str, parent: str, record: RunRecord) -> bool:
+    """Upload one repetition and return True; False if it is there whole.
+
+    A run cut off half-way, or of an older result, is replaced.
+    """
     content = _content(record)
     for run in _find(client, experiment, CELL, record.key):
         if run.info.status == "FINISHED" and run.data.tags.get(CONTENT) == content:
-            return
+            return False
         client.delete_run(run.info.run_id)
     tags = {
         **_tags(record),
@@ -293,6 +294,7 @@ def _child(client: MlflowClient, experiment: str, parent: str, record: RunRecord
         client.log_artifact(number, str(artifact))
     # Finished is the last thing that is said: a run without it was cut off.
     client.set_terminated(number, "FINISHED", record.ended)
+    return True
 
 
 def _history(record: RunRecord) -> Iterator[tuple[str, float, int, int]]:
@@ -398,7 +400,11 @@ def _content(record: RunRecord) -> str:
 
 
 def _marker(out: Path, record: RunRecord) -> Path:
-    return out / PENDING / f"{_slug(record.place)}-{record.key}.json"
+    return _marker_of(out, record.place, record.key)
+
+
+def _marker_of(out: Path, place: str, key: str) -> Path:
+    return out / PENDING / f"{_slug(place)}-{key}.json"
 
 
 def _dump(record: RunRecord, tables: Files, out: Path) -> str:
@@ -414,10 +420,10 @@ def _dump(record: RunRecord, tables: Files, out: Path) -> str:
     return json.dumps({"record": content, "tables": files}, indent=1, ensure_ascii=False) + "\n"
 
 
-def _load(path: Path, out: Path) -> tuple[RunRecord, dict[str, str | Path]]:
-    """Return a waiting record and its tables; AvebenchError if the file is broken or a file of the record is gone.
+def _load(path: Path, out: Path) -> tuple[RunRecord, dict[str, str | Path]] | None:
+    """Return a waiting record and its tables, None if it does not wait any more: another process has uploaded it.
 
-    A drawing that is gone is left out.
+    AvebenchError if the file is broken or a file of the record is gone. A drawing that is gone is left out.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -427,6 +433,8 @@ def _load(path: Path, out: Path) -> tuple[RunRecord, dict[str, str | Path]]:
         waiting = content["tables"].items()
         files = {name: one if isinstance(one, str) else out.resolve() / one["file"] for name, one in waiting}
         tables = {name: one for name, one in files.items() if isinstance(one, str) or one.is_file()}
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise AvebenchError(
             f"The waiting result {path} cannot be read ({error}). Delete it and run its table again."
@@ -438,54 +446,3 @@ def _load(path: Path, out: Path) -> tuple[RunRecord, dict[str, str | Path]]:
                 "table again."
             )
     return record, tables
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The user interface
-
-
-def server_command(uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Return the command that serves MLflow's user interface on a database, and the environment that it needs.
-
-    MLflow answers requests for 127.0.0.1 and localhost without further settings; those of other host names it refuses.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
-    command += ["--artifacts-destination", str(_artifact_root(uri)), "--workers", "1"]
-    environment = {**ENVIRONMENT, **os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    # Python would look in the current folder first, where our `datasets` hides the library of that name.
-    return command, {**environment, "PYTHONSAFEPATH": "1"}
-
-
-def serve(uri: str | None = None, host: str = "127.0.0.1", port: int = 5000) -> None:
-    """Become MLflow's server until it is stopped. AvebenchError if there is nothing to show or the port is taken."""
-    target = tracking_uri(uri)
-    if not _is_database(target):
-        raise AvebenchError(f"The results are on a tracking server already: open {target} in a browser.")
-    path = _sqlite_path(target)
-    if path is not None and not path.is_file():
-        raise AvebenchError(f"There is no MLflow database at {path}. Run a table first: avebench run table6")
-    check_database(target)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise AvebenchError(f"Port {port} of {host} cannot be used ({error.strerror}). Choose another.") from None
-    command, environment = server_command(target, host, port)
-    print(
-        f"MLflow will be at http://{host}:{port}/#/experiments?workflowType=machine_learning in a few seconds; "
-        "Ctrl-C stops it. Choose 'Model training' at the top left if it shows 'GenAI'.",
-        flush=True,
-    )
-    os.execve(command[0], command, environment)

@@ -25,9 +25,10 @@ from torch import Tensor
 
 from avebench import checkpoint
 from avebench.batching import MicroBatch, Positions, load, plan
-from avebench.errors import AvebenchError, near_matches
+from avebench.errors import AvebenchError, CellFailedError, near_matches
 from avebench.examples import Example, Prediction
 from avebench.model import TrainingConfig
+from avebench.nn.demand import check_demand
 from avebench.nn.neural import Batch, NeuralModel, Update, device_named, move, repeat_exactly
 from avebench.provenance import resident_peak
 from avebench.sealed import DamagedError
@@ -64,7 +65,8 @@ class TrainingRecord:
     `seconds` are those of `encode`, `train`, `validate` and `checkpoint`, over all attempts of a resumed run as far as
     they were checkpointed. `examples_per_second` counts training alone. `peak_memory_bytes` is the largest resident
     set of the process so far on a CPU, the largest allocation on a GPU. `parameters` holds the number `trained` and
-    the `total`. `diagnostics` are the model's own, "initial" and "trained".
+    the `total`. `diagnostics` are the model's own, "initial" and "trained". `over_limit` counts the training examples
+    with units beyond what the encoder reads at once, `truncated` those of which such units are cut off.
     """
 
     steps: int
@@ -78,6 +80,8 @@ class TrainingRecord:
     peak_memory_bytes: int
     parameters: dict[str, int]
     diagnostics: dict[str, dict[str, float]]
+    over_limit: int | None = None
+    truncated: int | None = None
 
 
 def rate_factor(config: TrainingConfig, step: int, total_steps: int) -> float:
@@ -105,6 +109,7 @@ def train(
     score: Score,
     device: str = "cpu",
     report: Callable[[Progress], None] = lambda progress: None,
+    notice: Callable[[str], None] = lambda line: None,
     checkpoint_seconds: float = 30.0,
 ) -> TrainingRecord:
     """Train `model` in place, leave the selected weights in it (in evaluation mode), and return what was done.
@@ -121,11 +126,11 @@ def train(
     steps, or after each epoch, and after the last step. `score` maps the predictions for `valid`, in order, to metrics;
     the first largest value of `config.selection` wins (with `last`, the last weights), and patience counts validations
     since. Predictions are made in float32 in every precision, as they are afterwards. `report` is called at every
-    validation and else at most ten times a second. A checkpoint is written at every validation and every
-    `checkpoint_seconds`.
+    validation and else at most ten times a second, `notice` with a sentence if the steps will be long. A checkpoint is
+    written at every validation and every `checkpoint_seconds`.
 
-    AvebenchError if the budget cannot be carried out, a loss is not finite, the selection metric is missing or not
-    finite, or the folder cannot be written.
+    AvebenchError if the budget cannot be carried out, a batch is more than the free memory holds, the selection metric
+    is missing, or the folder cannot be written; CellFailedError if a loss or the selection metric is not finite.
     """
     _check(train, valid, config)
     place = _device(device, config)
@@ -133,6 +138,9 @@ def train(
     _seed(repetition)
     run = _Run(model.to(place), train, valid, config, repetition, place, folder)
     run.score, run.report, run.checkpoint_seconds = score, report, checkpoint_seconds
+    lengths = [run.model.length(encoded) for encoded in run.encoded]
+    if (said := check_demand(run.model, lengths, config.batch_size, run.total)) is not None:
+        notice(said)
     run.resume()
     run.loop()
     return run.finish()
@@ -407,9 +415,9 @@ class _Run:
             raise self._not_finite(means, self.step)
         return means
 
-    def _not_finite(self, parts: Mapping[str, float], step: int) -> AvebenchError:
+    def _not_finite(self, parts: Mapping[str, float], step: int) -> CellFailedError:
         shown = ", ".join(f"{name} {value:g}" for name, value in parts.items())
-        return AvebenchError(
+        return CellFailedError(
             f"The loss is not finite at step {step} of {self.total} ({shown}). Lower training.learning_rates or "
             "training.clip_norm, or set training.precision to float32."
         )
@@ -437,7 +445,7 @@ class _Run:
     def _select(self, value: float) -> None:
         """Keep the weights if `value` is the best so far; stop if patience is over and half of the budget spent."""
         if not math.isfinite(value):
-            raise AvebenchError(f"The metric '{self.config.selection}' is not finite ({value}) at step {self.step}.")
+            raise CellFailedError(f"The metric '{self.config.selection}' is not finite ({value}) at step {self.step}.")
         if value > self.best_value:
             self.best_step, self.best_value, self.since_best = self.step, value, 0
             if self.step < self.total:
@@ -556,4 +564,6 @@ class _Run:
             peak_memory_bytes=self._peak_memory(),
             parameters=sizes,
             diagnostics={"initial": self.initial, "trained": self._diagnostics()} if self.initial else {},
+            over_limit=sum(self.model.beyond(example) > 0 for example in self.encoded),
+            truncated=sum(self.model.truncated(example) > 0 for example in self.encoded),
         )

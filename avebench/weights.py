@@ -50,14 +50,23 @@ def place_digest(place: str) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` so that a reader sees the old file or the whole new one, also after a kill."""
+    """Write `content` so that a reader sees the old file or the whole new one, also after a kill.
+
+    OSError, which names the file, if it cannot be written; then nothing is left of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
 
 
 damaged_memos: list[Path] = []
@@ -67,7 +76,8 @@ damaged_memos: list[Path] = []
 def write_memo(path: Path, text: str) -> None:
     """Keep a text in the cache below its digest; a cache that cannot be written costs time, never a run."""
     try:
-        write_atomically(path, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        content = text.encode(errors="surrogateescape")
+        write_atomically(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
     except OSError:
         return
 
@@ -75,13 +85,13 @@ def write_memo(path: Path, text: str) -> None:
 def read_memo(path: Path) -> str | None:
     """Return the text of a memo; None if there is none, or if it is not what was written: then it is remembered."""
     try:
-        digest, _, text = path.read_bytes().decode(errors="replace").partition("\n")
+        digest, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
     except OSError:
-        digest = text = ""
-    if digest == hashlib.sha256(text.encode()).hexdigest():
-        return text
+        digest = content = b""
+    if digest == hashlib.sha256(content).hexdigest().encode():
+        return content.decode(errors="surrogateescape")
     damaged_memos.append(path)
     return None
 

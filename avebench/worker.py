@@ -20,11 +20,14 @@ from typing import Any
 
 from filelock import Timeout
 
+from avebench.annotation import audit, same_id_sentence, shared_ids, stored_counts
 from avebench.cells import Cell
 from avebench.controls import with_control
 from avebench.data import open_dataset
 from avebench.dataset import Dataset
-from avebench.errors import AvebenchError, DataError, UnusableError
+from avebench.devices import threads
+from avebench.disk import full_disk, unwritable
+from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError, UnusableError
 from avebench.evaluation import score_split, validation_metrics
 from avebench.examples import Example
 from avebench.inference.trained import (
@@ -37,11 +40,12 @@ from avebench.inference.trained import (
     restored,
     write_schema,
 )
+from avebench.leftovers import sweep_held
 from avebench.metrics import SCORER_VERSION
 from avebench.model import TrainedConfig, TrainingConfig
 from avebench.predictions import read_predictions, write_predictions
 from avebench.provenance import hardware, resident_peak, revision, versions
-from avebench.registry import add_plugin_file, plugin
+from avebench.registry import add_plugin_file, plugin, plugins
 from avebench.results import Result, Store, Weight
 from avebench.sealed import seal, write_digests
 from avebench.seeds import derive_seed
@@ -49,6 +53,10 @@ from avebench.slices import SliceRule
 from avebench.subsets import split_by_fraction
 from avebench.weights import write_atomically
 
+FAILURE = "failure.json"
+"""Where it stands why a cell failed, until it is finished: table, row and reason."""
+ERROR_LOG = "error.log"
+"""Where an unforeseen error of a cell is described, until the cell is finished."""
 TEST = "predictions.jsonl.gz"
 EXTENDED = "predictions-extended.jsonl.gz"
 CHECKPOINT = "checkpoint"
@@ -90,16 +98,35 @@ def _tell_outcome(job: Job, connection: Connection) -> None:
         raise
     except DataError as error:
         connection.send(("refused", str(error)))
-    except UnusableError as error:
-        connection.send(("unusable", str(error)))
+    except DiskFullError as error:
+        connection.send(("full", str(error)))
     except AvebenchError as error:
-        connection.send(("failed", str(error)))
+        _keep_reason(job, str(error))
+        connection.send(("failed" if isinstance(error, CellFailedError) else "unusable", str(error)))
     except Exception as error:
+        if (full := full_disk(error)) is not None:
+            connection.send(("full", str(full)))
+            return
         if job.debug:
             traceback.print_exc()
-        log = Store(job.out).folder(job.cell.key) / "error.log"
+        connection.send(("failed", f"{type(error).__name__}: {error} ({_kept_details(job)})"))
+
+
+def _keep_reason(job: Job, reason: str) -> None:
+    """Keep beside a cell why it failed, for the report; where that cannot be written it is only told."""
+    content = {"experiment": job.experiment, "row": job.cell.row, "reason": reason}
+    with suppress(OSError):
+        write_atomically(Store(job.out).folder(job.cell.key) / FAILURE, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _kept_details(job: Job) -> str:
+    """Write the traceback of the error at hand into the cell's folder and say where it is."""
+    log = Store(job.out).folder(job.cell.key) / ERROR_LOG
+    try:
         write_atomically(log, traceback.format_exc())
-        connection.send(("failed", f"{type(error).__name__}: {error} (details in {log})"))
+    except OSError as error:
+        return f"details could not be written: {error.strerror}; --debug prints them"
+    return f"details in {log}"
 
 
 def end_with_reader(connection: Connection) -> None:
@@ -132,16 +159,33 @@ def keep_freed_memory() -> None:
 
 
 def finish_cell(job: Job, tell: Tell) -> None:
-    """Run a cell and store its result, unless another process has done or is doing so: then wait for that."""
+    """Run a cell and store its result, unless another process has done or is doing so: then wait for that.
+
+    AvebenchError if a file of the cell cannot be read or written; DiskFullError if its disk is full.
+    """
     store = Store(job.out)
-    with _held(store, job.cell.key, tell):
-        if not store.finished(job.cell.key):
-            store.write(_run(job, store.folder(job.cell.key), tell))
+    folder = store.folder(job.cell.key)
+    try:
+        with _held(store, job.cell.key, tell):
+            if not store.finished(job.cell.key):
+                result = _run(job, folder, tell)
+                for name in (ERROR_LOG, FAILURE):  # Of an earlier attempt: this one is well.
+                    (folder / name).unlink(missing_ok=True)
+                store.write(result)
+    except OSError as error:
+        place = error.filename
+        if not isinstance(place, str) or not Path(place).is_relative_to(job.out):
+            raise
+        advice = f"{place} cannot be read or written ({error.strerror}). Remove it, or choose another --out."
+        raise unwritable(error, Path(place), advice) from None
 
 
 @contextmanager
 def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
-    """Hold the lock of a cell. The system frees the lock of a process that is killed."""
+    """Hold the lock of a cell and remove what killed processes left of files that they were writing there.
+
+    The system frees the lock of a process that is killed.
+    """
     lock = store.lock(key)
     try:
         lock.acquire(timeout=0)
@@ -149,6 +193,7 @@ def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
         tell("waiting", None)
         lock.acquire(poll_interval=0.2)
     try:
+        sweep_held(store.folder(key))
         yield
     finally:
         lock.release()
@@ -171,6 +216,8 @@ def read_material(dataset: Dataset, fraction: float, repetition: int) -> Materia
     for split, examples in splits.items():
         if not examples:
             raise AvebenchError(f"The split '{split}' of {dataset.card.name} has no examples. Check its files.")
+    if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(splits))) is not None:
+        raise AvebenchError(twice)
     used, left_out = split_by_fraction(splits["train"], fraction, repetition)
     rule = SliceRule(splits["train"], used, dataset.schema().units)
     return Material(used, left_out, splits["valid"], splits["test"], rule)
@@ -185,7 +232,23 @@ def _read(cell: Cell) -> tuple[Dataset, Material]:
         raise DataError(str(error)) from None
     if dataset.fingerprint() != cell.data.fingerprint:
         raise DataError(f"The data in {dataset.folder} changed while it was read. Run the command again.")
+    card = plugin("models", cell.model).card
+    if card.needs_spans and not any(example.spans for example in material.train):
+        raise UnusableError(_needs_spans(cell))
     return dataset, material
+
+
+def _needs_spans(cell: Cell) -> str:
+    """Return why a system cannot learn from data without spans, what could, and what would help."""
+    others = [name for name, system in plugins("models").items() if not system.card.needs_spans]
+    could = (
+        f"Systems that need none: {', '.join(others)}. " if others else "Every system that is registered needs them. "
+    )
+    where = f" --data {cell.data.folder}" if cell.data.folder else ""
+    return (
+        f"The training examples have no spans, only value strings; {cell.model} learns from values marked in the text. "
+        f"{could}`avebench data spans {cell.data.name}{where} NEW_FOLDER` finds the values in the texts."
+    )
 
 
 def _shown(cell: Cell, material: Material) -> Material:
@@ -208,12 +271,14 @@ def _shown(cell: Cell, material: Material) -> Material:
 
 @dataclass(slots=True)
 class _Clock:
-    """Wall time per phase."""
+    """Wall time per phase; every phase is told when it begins."""
 
+    tell: Tell
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        self.tell("phase", name)
         begun = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
@@ -221,7 +286,7 @@ class _Clock:
 
 def _run(job: Job, folder: Path, tell: Tell) -> Result:
     """Train or continue, predict and score one cell; everything but the result is written here."""
-    cell, clock, started = job.cell, _Clock(), time.time()
+    cell, clock, started = job.cell, _Clock(tell), time.time()
     with clock.phase("read"):
         dataset, material = _read(cell)
         shown = _shown(cell, material)
@@ -233,7 +298,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         with _held(store, cell.training_key, tell):
             trained = _train(job, dataset, shown, store.folder(cell.training_key), tell, clock)
     with clock.phase("predict"):
-        predictions, truncated = trained.predict(shown.test)
+        predictions, long = trained.predict(shown.test)
     extended = None
     if shown.left_out:
         with clock.phase("predict_extended"):
@@ -280,7 +345,9 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         parameters=record["parameters"]["trained"],
         diagnostics=record["diagnostics"],
         reader_notes=dict(dataset.notes),
-        truncated=truncated,
+        truncated=long.cut,
+        over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
+        annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),
         versions=versions(),
@@ -312,21 +379,17 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     from safetensors.torch import save
 
     from avebench import checkpoint
-    from avebench.nn.neural import device_named
     from avebench.training import train
 
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    device = str(device_named(job.device))
+    device = _computing_on(job.device)
     with clock.phase("build"):
         torch.manual_seed(_seed(job.cell))
-        try:
-            model = module.Model(config, schema, vocabulary)
-        except AvebenchError as error:
-            raise UnusableError(str(error)) from None
+        model = module.Model(config, schema, vocabulary)
     if (folder / RECORD).is_file():
         system = restored(model, folder, device)
         checkpoint.clear(folder / CHECKPOINT)  # Of a training that ended just before it could do so.
         return system
+    tell("phase", "train")
     record = train(
         model,
         material.train,
@@ -336,6 +399,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         folder=folder / CHECKPOINT,
         score=lambda predictions: validation_metrics(material.valid, predictions),
         device=device,
+        notice=lambda line: tell("notice", line),
         report=lambda progress: tell(
             "progress",
             {
@@ -354,6 +418,19 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
     write_atomically(folder / RECORD, json.dumps(seal(dataclasses.asdict(record))))
     checkpoint.clear(folder / CHECKPOINT)
     return Trained(model, dataclasses.asdict(record), device)
+
+
+def _computing_on(name: str) -> str:
+    """Set the threads of torch and return the device that `name` means; DataError if this machine cannot do so."""
+    import torch
+
+    from avebench.nn.neural import device_named
+
+    try:
+        torch.set_num_threads(threads())
+        return str(device_named(name))
+    except AvebenchError as error:
+        raise DataError(str(error)) from None  # Every row would meet it.
 
 
 def _chosen(config: TrainingConfig, valid: Mapping[str, float]) -> dict[str, float]:

@@ -145,7 +145,7 @@ class Dataset(BaseDataset):
         for split, held in titles.items():
             counts[f"{split} titles"] = len(held)
             for text, title in held.items():
-                counts["values"] += len(_example(text, title, None, counts).spans)
+                counts["mentions"] += len(_example(text, title, None, counts).spans)
         self.notes.update(counts)
 
     def statistics(self) -> dict[str, Any]:

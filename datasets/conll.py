@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from avebench.conll import Comments, Row, count_unlabelled, sentences_of
 from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Units, pairs_from_spans
+from avebench.examples import AttributeSchema, Example, pairs_from_spans
 from avebench.reading import examples_of, numbered_lines
 from avebench.tagging import orphans, tags_to_spans
 
@@ -46,7 +46,7 @@ ENDINGS = (".conll", ".bio", ".iob", ".iob2", ".bioes", ".iobes", ".bilou", ".bm
 class Options(DatasetOptions):
     """Switches of this reader."""
 
-    units: Units = "word"
+    units: Literal["character", "word"] = "word"
     """The text is made of the tokens: joined by single spaces if they are words, by nothing if they are characters."""
     token_column: int = Field(default=1, ge=1)
     """Column of the token, counted from 1."""
@@ -103,7 +103,7 @@ class Dataset(BaseDataset):
                         yield record
                     else:
                         counts[f"{split} sentences"] += 1
-                        counts["values"] += len(record.spans)
+                        counts["mentions"] += len(record.spans)
             except AvebenchError as error:
                 yield Fault(split, None, None, str(error))
         self.notes.update(+counts)

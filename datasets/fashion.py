@@ -16,7 +16,7 @@ from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_s
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, pairs_from_spans
-from avebench.pictures import is_picture_file, picture_at, picture_fault
+from avebench.pictures import PictureCheck, picture_at
 from avebench.reading import Marker, examples_of, numbered_lines, split_of, title_key
 from avebench.tagging import word_units
 
@@ -73,15 +73,15 @@ class Dataset(BaseDataset):
     def check(self) -> Iterator[Fault]:
         """Yield every fault of styles.csv, and every picture that is missing or broken."""
         counts: Counter[str] = Counter()
+        pictures = PictureCheck(self.options.missing_images, counts)
         for row in self._rows(counts):
             if isinstance(row, Fault):
                 yield row
                 continue
             counts[f"{split_of(row['productDisplayName'])} products"] += 1
-            counts["values"] += len(self._example(row, Counter()).spans)
+            counts["mentions"] += len(self._example(row, Counter()).spans)
             path = self.folder / "images" / f"{row['id']}.jpg"
-            if (wrong := picture_fault(path)) is not None:
-                counts["pictures missing" if not is_picture_file(path) else "pictures broken"] += 1
+            if (wrong := pictures.fault(path)) is not None:
                 yield Fault(f"images/{path.name}", None, None, f"{wrong}.")
         self.notes.update(counts)
 

@@ -14,7 +14,7 @@ from avebench.examples import AttributeSchema, Example, Units
 from avebench.gold import KEYS, gold_example, image_path
 from avebench.jsonlines import FieldError, parse_object
 from avebench.metrics import INTENT, gold_attributes
-from avebench.pictures import folders_in, picture_at, picture_fault
+from avebench.pictures import PictureCheck, folders_in, picture_at
 from avebench.reading import examples_of, numbered_lines
 
 CARD = DatasetCard(
@@ -76,6 +76,7 @@ class Dataset(BaseDataset):
         """Yield every fault of the three files and of the pictures they name."""
         seen: set[int] = set()
         counts: Counter[str] = Counter()
+        pictures = PictureCheck(self.options.missing_images, counts)
         without: tuple[str, str] | None = None
         for split in SPLITS:
             for record in self._records(split, seen, None, at := [0]):
@@ -87,10 +88,10 @@ class Dataset(BaseDataset):
                     counts["intents"] += 1
                 else:
                     without = without or (split, record.id)
-                counts["spans"] += len(record.spans)
-                counts["values"] += sum(len(record.pairs[attribute]) for attribute in gold_attributes(record))
-                if record.picture is not None and (wrong := picture_fault(self.folder / record.picture.name)):
-                    counts["pictures missing or broken"] += 1
+                counts["mentions"] += len(record.spans)
+                named = gold_attributes(record)
+                counts["attribute and value pairs"] += sum(len(record.pairs[attribute]) for attribute in named)
+                if record.picture is not None and (wrong := pictures.fault(self.folder / record.picture.name)):
                     yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {record.picture.name}.")
         if counts["intents"] and without is not None:
             yield _no_intent(*without)

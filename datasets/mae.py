@@ -33,7 +33,7 @@ from avebench.dataset import DatasetCard, DatasetOptions, Fault, check_split
 from avebench.datasets.mae_files import array_elements
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Picture, pairs_from_spans
-from avebench.pictures import picture_at, picture_fault
+from avebench.pictures import PictureCheck, picture_at
 from avebench.places import expanded, is_file
 from avebench.reading import Marker, is_encodable
 from avebench.tagging import word_units
@@ -96,6 +96,7 @@ class Dataset(BaseDataset):
 
     folder: Path
     options: Options
+    repeats_ids = True
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
         if folder is None:
@@ -142,6 +143,7 @@ class Dataset(BaseDataset):
     def check(self) -> Iterator[Fault]:
         """Yield every fault: what is no JSON, odd fields, ids used again, pictures missing or broken."""
         counts: Counter[str] = Counter()
+        pictures = PictureCheck(self.options.missing_images, counts)
         for source in self._sources():
             hashes = array("Q")
             for shown, line, record in self._records(source):
@@ -154,8 +156,7 @@ class Dataset(BaseDataset):
                 for field, what in product.oddities:
                     counts[f"{field}: {what}"] += 1
                     yield Fault(shown, line, field, f"{what}.")
-                if product.image and (wrong := picture_fault(self._pictures() / product.image)) is not None:
-                    counts["pictures missing or broken"] += 1
+                if product.image and (wrong := pictures.fault(self._pictures() / product.image)) is not None:
                     yield Fault(shown, line, "images", f"{wrong}: {product.image}.")
             if repeated := _repeated(hashes):
                 yield Fault(f"{source}/", None, "diffbotUri", f"{len(repeated)} ids are used more than once.")

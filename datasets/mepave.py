@@ -19,7 +19,7 @@ from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_s
 from avebench.dataset import Dataset as BaseDataset
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
-from avebench.pictures import is_picture_file, picture_at, picture_fault
+from avebench.pictures import PictureCheck, picture_at
 from avebench.reading import examples_of, numbered_lines
 from avebench.tagging import character_units
 
@@ -119,7 +119,7 @@ class Dataset(BaseDataset):
         """Yield every fault: lines that are wrong or would be dropped, repeated ids, pictures missing or broken."""
         seen: set[str] = set()
         counts: Counter[str] = Counter()
-        wrong_pictures: dict[str, str | None] = {}
+        pictures = PictureCheck(self.options.missing_images, counts)
         for split in SPLITS:
             for record in self._records(split, seen, Counter()):
                 if not isinstance(record, Example):
@@ -127,14 +127,9 @@ class Dataset(BaseDataset):
                     yield record.fault if isinstance(record, _Dropped) else record
                     continue
                 counts[f"{split} sentences"] += 1
-                counts["values"] += len(record.spans)
+                counts["mentions"] += len(record.spans)
                 name = _picture_name(record.product_id)
-                if name in wrong_pictures:
-                    continue
-                path = self._pictures() / name
-                wrong = wrong_pictures[name] = picture_fault(path)
-                if wrong is not None:
-                    counts["pictures missing" if not is_picture_file(path) else "pictures broken"] += 1
+                if (wrong := pictures.fault(self._pictures() / name)) is not None:
                     yield Fault(f"{self._pictures().name}/{name}", None, None, f"{wrong} ({record.product_id}).")
         self.notes.update(counts)
 

@@ -113,7 +113,7 @@ class Dataset(BaseDataset):
                     tags.update(row.tags)
                     intents.add(row.intent)
                 counts[f"{split} utterances"] += 1
-                counts["values"] += len(self._example(split, row).spans)
+                counts["mentions"] += len(self._example(split, row).spans)
                 _count_orphans(row, counts)
                 _mapped(row, frozenset(tags), frozenset(intents), counts)
         self.notes.update(+counts)

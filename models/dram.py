@@ -124,12 +124,14 @@ class Model(NeuralModel):
         super().__init__(config, schema, vocabulary)
         self.attributes = _attributes(config, schema)
         self._numbers = {attribute: number for number, attribute in enumerate(self.attributes)}
-        tags = {"blank": config.blank_tag, "continuation": config.continuation_tag and schema.units == "word"}
+        tags = {"blank": config.blank_tag, "continuation": config.continuation_tag and schema.units != "character"}
         self.tags = TagSet(self.attributes if config.arm == "none" else [VALUE], **tags)
         self.labels = self.tags.labels
         self._sweeps = True
         # The order of what follows fixes the initial values of the layers.
-        self.text_encoder = TextEncoder(config.text_encoder, schema.units, config.pooling)
+        self.text_encoder = TextEncoder(
+            config.text_encoder, schema.units, config.pooling, long_texts=config.reads_long_texts()
+        )
         self._build_stream()
         width = config.padded_length or vocabulary["width"] if config.sees_padding() else None
         self.labeller = Labeller(self.text_encoder, config.labelling, width)
@@ -206,11 +208,19 @@ class Model(NeuralModel):
 
     def length(self, encoded: Encoded) -> int:
         """Return the number of word pieces."""
-        return len(encoded.text.pieces.ids)
+        return encoded.text.pieces.pieces
 
     def truncated(self, encoded: Encoded) -> int:
         """Return the number of units beyond the encoder's limit; they are tagged O."""
         return encoded.text.pieces.truncated
+
+    def beyond(self, encoded: Encoded) -> int:
+        """Return the number of units beyond the encoder's limit, read in further windows or not."""
+        return encoded.text.pieces.beyond
+
+    def text_limit(self) -> int:
+        """Return the word pieces that are read at once, beside a picture's patches."""
+        return self.text_encoder.limit
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return text, pictures and targets: `tags` (B, S), or with ARM `gold` (B, N), and the encoded `examples`."""
@@ -225,8 +235,12 @@ class Model(NeuralModel):
                 row[list(example.gold)] = True
         return {**batch, "examples": list(encoded)}
 
+    def _patches(self, batch: Batch) -> Tensor | None:
+        """Return the patches (W, P, C) that go with each window of a batch; None for a system that sees none."""
+        return None if self.pictures is None else self.text_encoder.of_windows(self.pictures(batch), batch)
+
     def _read(self, batch: Batch, *, attend: bool = False) -> Read:
-        patches = None if self.pictures is None else self.pictures(batch)
+        patches = self._patches(batch)
         read: Read = self.stream(self.text_encoder, batch, patches, attend=attend)
         return read
 
@@ -246,7 +260,7 @@ class Model(NeuralModel):
                     states, batch["lengths"], batch["tags"], self.config.crf_reduction, batch["scored"]
                 )
             }
-        logits = self.classifier(read.cls_previous, read.last[:, 0]).float()  # (B, N)
+        logits = self._range_logits(read, batch)
         losses = {
             "crf": self._pair_loss(states, logits.sigmoid(), batch),
             "range": functional.binary_cross_entropy_with_logits(logits, batch["gold"].to(logits.dtype)),
@@ -319,17 +333,20 @@ class Model(NeuralModel):
         if self.config.arm == "none":
             paths = self.decoder.decode(states, batch["lengths"], batch["scored"])
             return [self._tagged(example, path) for example, path in zip(batch["examples"], paths, strict=True)]
-        scores = self._scores(read)
+        scores = self._scores(read, batch)
         spans = self._decoded(states, scores, batch)
         return [
             self._ranged(row, example.example, values, spans)
             for row, (example, values) in enumerate(zip(batch["examples"], scores.tolist(), strict=True))
         ]
 
-    def _scores(self, read: Read) -> Tensor:
+    def _range_logits(self, read: Read, batch: Batch) -> Tensor:
+        """Return the logits of R (B, N); of a text in windows, each attribute's highest."""
+        return self.text_encoder.highest(self.classifier(read.cls_previous, read.last[:, 0]).float(), batch)
+
+    def _scores(self, read: Read, batch: Batch) -> Tensor:
         """Return R (B, N)."""
-        logits: Tensor = self.classifier(read.cls_previous, read.last[:, 0])
-        return logits.float().sigmoid()
+        return self._range_logits(read, batch).sigmoid()
 
     def _tagged(self, encoded: Encoded, path: Sequence[int]) -> Prediction:
         example = encoded.example
@@ -396,7 +413,7 @@ class Model(NeuralModel):
         read = self._read(batch, attend=seen)
         explained = Explanation(example, self._predictions(read, batch)[0])
         if self.config.arm != "none":
-            scores = self._scores(read)
+            scores = self._scores(read, batch)
             explained = replace(
                 explained,
                 ranges=dict(zip(self.attributes, scores[0].tolist(), strict=True)),
@@ -449,7 +466,7 @@ class Model(NeuralModel):
         positions, `related_to_embeddings`, and of its part from the picture alone, `picture_to_embeddings` (sizes are
         root mean squares).
         """
-        patches = None if self.pictures is None else self.pictures(batch)
+        patches = self._patches(batch)
         found: dict[str, float] = self.stream.diagnostics(self.text_encoder, batch, patches)
         return found
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from avebench.model import TrainedConfig, TrainingConfig
+from avebench.model import EncoderConfig, LongTexts, TrainingConfig
 from avebench.models.dram_blocks import Initialisation, Output
 from avebench.models.dram_names import NameUse
 from avebench.models.dram_stream import PatchPosition
@@ -15,7 +15,7 @@ from avebench.nn.image_encoder import BatchNorm, Layout, Normalisation
 from avebench.nn.text_encoder import Pooling
 
 
-class Config(TrainedConfig):
+class Config(EncoderConfig):
     """Options of DRAM: the default is the text-only base. Other defaults are the journal's (`lr-a`: one rate, 5e-5).
 
     Every open question of papers and code is a field. The preset `clean` is the defaults; `released` follows the
@@ -155,6 +155,13 @@ class Config(TrainedConfig):
         """Return True if padding changes what is predicted, so that its amount must be fixed."""
         masked = self.pad_mask == "always" or (self.pad_mask == "concatenate" and self.fusion == "concatenate")
         return self.labelling == "pieces" or not masked
+
+    def reads_long_texts(self) -> LongTexts:
+        """Return how texts over the limit are read: cut, whatever is asked for, where padding is seen or labelled.
+
+        There every text has one width, as in the authors' code, and behind it nothing.
+        """
+        return "cut" if self.sees_padding() else self.long_texts
 
     def pretrained(self) -> dict[str, str]:
         """Return the encoders in use by role."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from avebench.errors import AvebenchError
 from avebench.models.dram_blocks import JointEmbeddings, SelfAttentionLayer, TextRelatedEmbeddings
 from avebench.nn.neural import Batch
 from avebench.nn.text_encoder import TextEncoder
@@ -18,7 +19,7 @@ PatchPosition = Literal["shared", "own", "before"]
 
 
 class Read(NamedTuple):
-    """What the encoder made of a batch: S text positions, P patches.
+    """What the encoder made of a batch: S text positions, P patches. Of a batch with windows, B are its windows.
 
     `last` (B, S, H) are the last layer's states of the text, `cls_previous` (B, H) is [CLS] of the layer before,
     `patches` (B, P, H) the states of patch tokens where there are any, `attention` (B, S, P) how much of each patch a
@@ -72,7 +73,7 @@ class TextStream(nn.Module):
         if self.tem is not None:
             related, attention = self._related(self.tem, text, embeddings, batch, G)
             embeddings = embeddings + related
-        read = _read(text.layers(embeddings, mask), embeddings, embeddings.size(1))
+        read = _read(text.layers(embeddings, mask, batch), embeddings, embeddings.size(1))
         return read._replace(patches=None, attention=attention if attend else None)
 
     def _related(
@@ -130,7 +131,14 @@ class JointStream(nn.Module):
             self.layer = SelfAttentionLayer(text.hidden, bert.num_attention_heads, bert.hidden_dropout_prob)
         # RoBERTa numbers positions from the padding id + 1 on.
         self.first_position = bert.pad_token_id + 1 if bert.model_type == "roberta" else 0
-        text.limit -= patches if self.position == "own" else 1
+        beside = patches if self.position == "own" else 1
+        if text.limit < beside + 3:
+            raise AvebenchError(
+                f"{text.place[0].upper()}{text.place[1:]} reads {text.limit} positions at once; {patches} patches of a "
+                "picture leave no room for a text. Choose patch_position shared, a smaller image_size or another "
+                "text encoder."
+            )
+        text.limit -= beside
 
     def embed(self, text: TextEncoder, batch: Batch, G: Tensor) -> Tensor:  # noqa: N803
         """Return the input (B, S + P, H) of the encoder: text, then patches G (B, P, C)."""
@@ -154,11 +162,12 @@ class JointStream(nn.Module):
         """Return the states of a batch with patches G (B, P, C); `attention` is the first layer's, text to patch."""
         width = batch["ids"].size(1)
         words = batch["mask"] if self.masked else torch.ones_like(batch["mask"])
-        mask = torch.cat([words, batch["present"].unsqueeze(1).expand(-1, G.size(1))], dim=1)
+        present = text.of_windows(batch["present"], batch)
+        mask = torch.cat([words, present.unsqueeze(1).expand(-1, G.size(1))], dim=1)
         embeddings = self.embed(text, batch, G)
         if self.layer is not None:
             embeddings = self.layer(embeddings, mask)
-        read = _read(text.layers(embeddings, mask), embeddings, width)
+        read = _read(text.layers(embeddings, mask, batch), embeddings, width)
         if not attend:
             return read
         return read._replace(attention=_first_attention(text, embeddings, mask)[:, :width, width:])

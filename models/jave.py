@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
 from avebench.metrics import gold_attributes
-from avebench.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
+from avebench.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
 from avebench.models.jave_network import (
     AttentionNorm,
     JaveNetwork,
@@ -80,7 +80,7 @@ FINE_TUNED: Mapping[str, Any] = {
 """The row with a double dagger "with the settings of" DRAM, which are those of its journal version."""
 
 
-class Config(TrainedConfig):
+class Config(EncoderConfig):
     """Options of JAVE; the defaults are those of the released code with BERT, which is frozen."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -228,6 +228,14 @@ class Model(NeuralModel):
     def truncated(self, encoded: Encoded) -> int:
         """Return the number of units beyond the encoder's limit; they are tagged O."""
         return encoded.text.truncated
+
+    def beyond(self, encoded: Encoded) -> int:
+        """Return the number of units beyond the encoder's limit, read in further windows or not."""
+        return encoded.text.truncated + encoded.text.windowed
+
+    def text_limit(self) -> int | None:
+        """Return the word pieces, of the release's arrays the units, that are read at once; None: a BiLSTM has none."""
+        return self.texts.limit
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return the texts, `tags` (B, S), `labels` (B, A) and the encoded `examples`."""

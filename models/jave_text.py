@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from avebench.examples import Example, Units
+from avebench.model import LongTexts
 from avebench.models.jave_release import PrecomputedTexts
 from avebench.nn.neural import Batch, move, padded
 from avebench.nn.ragged import run_lstm
-from avebench.nn.text_encoder import Pooling, TextEncoder
+from avebench.nn.text_encoder import Pooling, TextEncoder, TextStates
 from avebench.nn.word_vectors import UnitEmbeddings
 from avebench.weights import PRECOMPUTED_TEXT_IDS, text_weights
 
@@ -24,25 +25,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text: what its source made of it, the number of its units that have a state, and of those that have none."""
+    """One text: what its source made of it, and the number of its units that have a state.
+
+    `truncated` units more have none, and `windowed` of those that have one have it from a further window.
+    """
 
     content: Any
     units: int
     truncated: int = 0
+    windowed: int = 0
 
 
 class BertTexts(nn.Module):
-    """States of a pretrained encoder that is tuned; the sentence vector is the state of [CLS]."""
+    """States of a pretrained encoder that is tuned; the sentence vector is the state of [CLS], of windows the mean."""
 
-    def __init__(self, name: str, units: Units, pooling: Pooling) -> None:
+    def __init__(self, name: str, units: Units, pooling: Pooling, long_texts: LongTexts) -> None:
         super().__init__()
-        self.encoder = TextEncoder(name, units, pooling)
+        self.encoder = TextEncoder(name, units, pooling, long_texts=long_texts)
         self.hidden = self.sentence = self.encoder.hidden
+        self.limit: int | None = self.encoder.limit
 
     def encode(self, example: Example) -> Text:
         """Return the word pieces of an example."""
         pieces = self.encoder.encode(example)
-        return Text(pieces, len(pieces.first), pieces.truncated)
+        return Text(pieces, len(pieces.first), pieces.truncated, pieces.windowed)
 
     def collate(self, texts: Sequence[Text]) -> Batch:
         """Return the encoder's batch."""
@@ -50,8 +56,8 @@ class BertTexts(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return the states (B, S, D) and the sentence vectors (B, D)."""
-        states: tuple[Tensor, Tensor] = self.encoder(batch)
-        return states
+        states: TextStates = self.encoder(batch)
+        return states.units, states.cls
 
 
 class FrozenBertTexts(nn.Module):
@@ -64,12 +70,14 @@ class FrozenBertTexts(nn.Module):
 
     here: Tensor
 
-    def __init__(self, name: str, units: Units, pooling: Pooling) -> None:
+    def __init__(self, name: str, units: Units, pooling: Pooling, long_texts: LongTexts) -> None:
         super().__init__()
         # Follows the model to its device, where the encoder has to follow.
         self.register_buffer("here", torch.empty(0), persistent=False)
-        self._outside = (TextEncoder(name, units, pooling).requires_grad_(False).eval(),)  # In a tuple: no sub-module.
-        self.hidden = self.sentence = self._outside[0].hidden
+        encoder = TextEncoder(name, units, pooling, long_texts=long_texts)
+        self._outside = (encoder.requires_grad_(False).eval(),)  # In a tuple it is no sub-module.
+        self.hidden = self.sentence = encoder.hidden
+        self.limit: int | None = encoder.limit
 
     @torch.inference_mode()
     def encode(self, example: Example) -> Text:
@@ -79,8 +87,8 @@ class FrozenBertTexts(nn.Module):
         pieces = encoder.encode(example)
         with torch.autocast(device.type, enabled=False):
             states = encoder(move(encoder.collate([pieces]), device))
-        units, sentence = (tensor[0].half().cpu().numpy() for tensor in states)
-        return Text((units[: len(pieces.first)], sentence), len(pieces.first), pieces.truncated)
+        units, sentence = (tensor[0].half().cpu().numpy() for tensor in (states.units, states.cls))
+        return Text((units[: len(pieces.first)], sentence), len(pieces.first), pieces.truncated, pieces.windowed)
 
     def collate(self, texts: Sequence[Text]) -> Batch:
         """Return `states` (B, S, D), `sentences` (B, D) and the list `lengths`."""
@@ -100,6 +108,7 @@ class LSTMTexts(nn.Module):
     """States of a BiLSTM over vectors of units; there is no sentence vector (a port of the paper's has zeros)."""
 
     sentence = 0
+    limit: int | None = None
 
     def __init__(self, units: Sequence[str], config: Config) -> None:
         super().__init__()
@@ -135,10 +144,11 @@ class ReleasedTexts(nn.Module):
         super().__init__()
         self.states = PrecomputedTexts(folder)
         self.hidden, self.sentence = self.states.hidden, self.states.sentence
+        self.limit: int | None = self.states.limit
 
     def encode(self, example: Example) -> Text:
         """Return the row of an example; AvebenchError if the arrays have none."""
-        units = min(len(example.tokens), self.states.limit)
+        units = min(len(example.tokens), self.states.limit)  # What they did not compute, no window can give.
         return Text(self.states.position(example), units, len(example.tokens) - units)
 
     def collate(self, texts: Sequence[Text]) -> Batch:
@@ -162,5 +172,5 @@ def texts_of(config: Config, units: Units, vocabulary: Sequence[str]) -> Texts:
     if (text_weights(config.text_encoder) / PRECOMPUTED_TEXT_IDS).is_file():
         return ReleasedTexts(config.text_encoder)
     if config.text_tuned:
-        return BertTexts(config.text_encoder, units, config.pooling)
-    return FrozenBertTexts(config.text_encoder, units, config.pooling)
+        return BertTexts(config.text_encoder, units, config.pooling, config.long_texts)
+    return FrozenBertTexts(config.text_encoder, units, config.pooling, config.long_texts)

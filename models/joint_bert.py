@@ -5,7 +5,8 @@
 
 The loss is the mean cross-entropy over all tags of the batch, or with `crf` the mean negative log-likelihood of the
 sentences' tags, times `slot_weight`, plus the mean cross-entropy of the intents. Dropout 0.1; at most 50 word pieces
-with [CLS] and [SEP], words beyond them are tagged O.
+with [CLS] and [SEP]. The paper cuts longer texts there (`long_texts` "cut": words beyond are tagged O); by default they
+are read in overlapping windows of as many pieces, and an intent or attribute scores what its best window gives it.
 
 Batch 128 and rate 5e-5 are the paper's; its number of epochs is one of 1, 5, 10, 20, 30, 40. The preset `port` has the
 settings of the usual port (monologg/JointBERT): batch 32, linear decay, norm 1, last weights. Departures from it: the
@@ -28,7 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from avebench.examples import AttributeSchema, Example, Prediction
-from avebench.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
+from avebench.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
 from avebench.models.slot_filling import IGNORED, Labels, Scores, padded, slot_losses
 from avebench.nn.crf import CRF
 from avebench.nn.neural import Batch, NeuralModel
@@ -49,7 +50,7 @@ CARD = ModelCard(
 )
 
 
-class Config(TrainedConfig):
+class Config(EncoderConfig):
     """Options of Joint-BERT; the defaults are the paper's where it gives them."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -70,7 +71,7 @@ class Config(TrainedConfig):
     crf: bool = False
     """Whether a CRF stands over the tag logits."""
     max_pieces: int | None = Field(default=50, ge=3)
-    """Most word pieces of a text with [CLS] and [SEP]; None: as many as the encoder takes."""
+    """Most word pieces that are read at once, with [CLS] and [SEP]; None: as many as the encoder takes."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Before both output layers."""
     slot_weight: float = Field(default=1.0, ge=0)
@@ -107,7 +108,7 @@ class Model(NeuralModel):
     def __init__(self, config: Config, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
         super().__init__(config, schema, vocabulary)
         self.labels = Labels(schema, vocabulary)
-        self.text_encoder = TextEncoder(config.text_encoder, schema.units, pooler=True)
+        self.text_encoder = TextEncoder(config.text_encoder, schema.units, pooler=True, long_texts=config.long_texts)
         if config.max_pieces is not None:
             self.text_encoder.limit = min(self.text_encoder.limit, config.max_pieces)
         self.dropout = nn.Dropout(config.dropout)
@@ -127,11 +128,19 @@ class Model(NeuralModel):
 
     def length(self, encoded: Encoded) -> int:
         """Return the number of word pieces."""
-        return len(encoded.text.ids)
+        return encoded.text.pieces
 
     def truncated(self, encoded: Encoded) -> int:
         """Return the number of units beyond the limit; they are tagged O."""
         return encoded.text.truncated
+
+    def beyond(self, encoded: Encoded) -> int:
+        """Return the number of units beyond the limit, read in further windows or not."""
+        return encoded.text.beyond
+
+    def text_limit(self) -> int:
+        """Return the word pieces that are read at once."""
+        return self.text_encoder.limit
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return the encoder's batch with `tags` (B, S), `targets` (B,) or (B, N), and the encoded `examples`."""
@@ -144,9 +153,11 @@ class Model(NeuralModel):
 
     def scores(self, batch: Batch) -> Scores:
         """Return the scores of a batch."""
-        states = self.text_encoder(batch)
-        pooled = self.text_encoder.pooled(states)  # (B, H)
-        return Scores(self.slot_output(self.dropout(states.units)), self.intent_output(self.dropout(pooled)))
+        last = self.text_encoder.last(batch)
+        units = self.text_encoder.pool(last, batch)
+        pooled = self.text_encoder.pooled(last[:, 0])  # (W, H), of every window
+        slots, labels = self.slot_output(self.dropout(units)), self.intent_output(self.dropout(pooled))
+        return Scores(slots, self.text_encoder.highest(labels, batch))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the losses `slots`, weighted, and `intent` (of the attributes, on product data)."""

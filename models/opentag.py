@@ -149,6 +149,12 @@ class Model(NeuralModel):
         """Return the number of units."""
         return len(encoded.ids)
 
+    def held_numbers(self, size: int, length: int, *, training: bool) -> int:
+        """Return the numbers of the self-attention: a for every pair of units, and all of g for its gradient."""
+        if self.attention is None:
+            return 0
+        return size * length**2 * (self.config.attention_inner + 2 if training else 2)
+
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return `ids` and `tags` (B, S), S at least 1, and lists of `lengths` and `examples`."""
         return {

@@ -19,10 +19,13 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a 2-layer BERT of width 16 with 24 positions and the word pieces of `PIECES`."""
+    return write_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
+
+
+def write_tiny_bert(folder: Path) -> Path:
     import torch
     from transformers import BertConfig, BertModel
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = BertConfig(
@@ -81,10 +84,13 @@ def tiny_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a one-stage ResNet of width 8; a picture of 8 x 8 pixels becomes 2 x 2 patches."""
+    return write_tiny_resnet(tmp_path_factory.mktemp("tiny-resnet"))
+
+
+def write_tiny_resnet(folder: Path) -> Path:
     import torch
     from transformers import ResNetConfig, ResNetModel
 
-    folder = tmp_path_factory.mktemp("tiny-resnet")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")

@@ -44,7 +44,7 @@ def test_sentences_and_their_text(tmp_path: Path, separator: str, ending: str) -
     assert first.pairs == {"colour": {"navy blue"}, "kind": {"hat"}} and second.pairs == {}
     assert reader.schema().attributes == ("colour", "kind") and reader.schema().intents == ()
     assert list(reader.check()) == []
-    assert reader.notes == {"train sentences": 2, "valid sentences": 2, "test sentences": 2, "values": 6}
+    assert reader.notes == {"train sentences": 2, "valid sentences": 2, "test sentences": 2, "mentions": 6}
 
 
 def test_a_space_is_a_token_where_tabs_separate(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How a command ends that does not end by itself: pipes, full disks, terminals, signals, faults and bad numbers."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import pytest
 from commandline import COMMAND, avebench, environment
 
 from avebench.cells import parse_settings
-from avebench.errors import AvebenchError
+from avebench.devices import check_device, threads
+from avebench.errors import AvebenchError, DataError
 from avebench.experiment import load_experiment
 from avebench.model import TrainingConfig
 from avebench.plan import Request, make_plan
+from avebench.rowstore import limit_bytes
 from avebench.runner import run_cells
+from avebench.worker import _computing_on
 
 CARD = """
 from avebench.model import ModelCard, ModelConfig
@@ -49,7 +53,9 @@ import multiprocessing, os, signal, time
 from pathlib import Path
 from avebench.plan import Request, make_plan
 from avebench.registry import add_plugin_file
+from avebench.rowstore import limit_bytes
 from avebench.runner import run_cells
+from avebench.worker import _computing_on
 from multiprocessing.context import ForkServerProcess
 
 start = ForkServerProcess.start
@@ -103,7 +109,8 @@ def test_full_output_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> 
         )
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "avebench: no space left on the device for the output. Free some and run the same command again."
+        "avebench: no space left on the device: the output could not be written. What was finished before is stored. "
+        f"Free some space, then continue with: avebench {shlex.join(arguments)}"
     ]
 
 
@@ -289,3 +296,48 @@ def test_an_interrupt_while_a_worker_starts_leaves_no_worker(tmp_path: Path) -> 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert done.stdout.split() == ["interrupted", "0"], done.stdout + done.stderr
+
+
+def test_a_device_that_is_none_is_said_before_any_cell_starts(tmp_path: Path) -> None:
+    done = avebench(tmp_path, "run", "table6", "--rows", "dictionary", "--no-mlflow", "--device", "gpu")
+    assert done.returncode == 2
+    assert done.stderr == "avebench: There is no device 'gpu'. Give --device cpu, cuda, cuda:N or auto.\n"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:x", "cuda:0:1", "CPU", "cuda:99999"])
+def test_names_of_devices(name: str) -> None:
+    for known in ("auto", "cpu", "cuda", "cuda:0", "cuda:12"):
+        check_device(known)
+    with pytest.raises(AvebenchError, match=f"There is no device '{name}'"):
+        check_device(name)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ("tag_f2", "no metric 'tag_f2'. Did you mean 'tag_f1'"),
+        ("tag_f1 or lst", "no metric 'lst'"),
+        ("", "no metric ''"),
+    ],
+)
+def test_a_selection_that_is_no_metric_is_said_before_any_cell_starts(
+    tmp_path: Path, selection: str, message: str
+) -> None:
+    request = Request("table6", tmp_path, rows=["virc-text"], settings={"training": {"selection": selection}})
+    with pytest.raises(AvebenchError, match=rf"'virc-text' .*training\.selection: there is {message}"):
+        make_plan(request)
+
+
+def test_what_only_a_worker_can_know_of_the_machine_stops_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="'cuda:9999' is not on this machine"):
+        _computing_on("cuda:9999")
+    for wrong in ("many", "0", "-1", "", "1e3", "9" * 5000):
+        monkeypatch.setenv("OMP_NUM_THREADS", wrong)
+        with pytest.raises(DataError, match=r"OMP_NUM_THREADS is '.*'. Set it to a number"):
+            _computing_on("cpu")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
+    assert threads() == 2
+    monkeypatch.setenv("AVEBENCH_CACHE_GB", "much")
+    with pytest.raises(DataError, match="AVEBENCH_CACHE_GB is 'much'"):
+        limit_bytes()

@@ -183,7 +183,7 @@ def test_grey_and_transparent_files_become_rgb(tmp_path: Path) -> None:
     Image.new("L", (4, 4), 128).save(tmp_path / "grey.png")
     Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "clear.png")
     assert pixels_of(Picture("g", tmp_path / "grey.png"), 2).tolist() == [[[128] * 2] * 2] * 3
-    assert pixels_of(Picture("c", tmp_path / "clear.png"), 2)[:, 0, 0].tolist() == [10, 20, 30]
+    assert pixels_of(Picture("c", tmp_path / "clear.png"), 2)[:, 0, 0].tolist() == [255] * 3
 
 
 def test_hugging_face_grid_and_tokens(folders: dict[str, Path]) -> None:

@@ -171,6 +171,10 @@ def test_pictures_missing_broken_and_whole(tmp_path: Path) -> None:
     assert strict[2] is not None
     with pytest.raises(AvebenchError, match=r"3\.jpg is missing"):
         strict[2].open()
+    assert [row.what for row in check_rows(reader) if row.count is None and "'images'" in row.what] == []
+    # Of training and validation as well, whose products have no picture here: 60 files that are named, and 3.jpg.
+    assert (reader.notes["pictures broken"], reader.notes["pictures missing"]) == (1, 61)
+    reader = dataset(tmp_path, missing_images="error")
     said = [row.what for row in check_rows(reader) if row.count is None and "val/" in row.what]
     assert said == [
         "val/b.json, line 1, field 'images': the picture cannot be decoded: 2.jpg.",

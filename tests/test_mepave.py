@@ -166,7 +166,7 @@ def test_the_public_sample_loads_as_it_is() -> None:
     faults = list(reader.check())
     assert len(faults) == reader.notes["pictures missing"] == 90
     counted = [reader.notes[f"{split} sentences"] for split in ("train", "valid", "test")]
-    assert counted == [50, 20, 20] and reader.notes["values"] == 109
+    assert counted == [50, 20, 20] and reader.notes["mentions"] == 109
     figures = reader.statistics()
     assert figures["attributes"] == 18 and figures["sentences without attribute"] == 9
     assert figures["sentences with several mentions of one attribute"] == 2 and figures["products"] == 90

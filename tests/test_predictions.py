@@ -111,7 +111,7 @@ FAULTS = {
     "unknown key": ({**GOOD, "span": []}, "field 'span': unknown key. Did you mean 'spans'"),
     "no id": ({"attributes": {}, "spans": []}, "field 'id': the key is missing"),
     "number as id": ({**GOOD, "id": 7}, "field 'id': a string is needed, not a number"),
-    "no attributes": ({"id": "a", "spans": []}, "field 'attributes': the key is missing"),
+    "attributes as empty list": ({**GOOD, "attributes": []}, "field 'attributes': an object"),
     "attributes as list": ({**GOOD, "attributes": ["Color"]}, "field 'attributes': an object"),
     "score as text": ({**GOOD, "attributes": {"Color": "high"}}, "field 'attributes.Color': a finite number"),
     "huge score": ({**GOOD, "attributes": {"Color": 10**400}}, "field 'attributes.Color': a finite number"),

@@ -31,6 +31,7 @@ from avebench.report.stored import read_stored
 from avebench.report.thresholds import TAUS, sweep_cell
 from avebench.report.writing import write_report
 from avebench.results import Store
+from avebench.sealed import unseal
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +370,7 @@ def _broken(place: Path, folder: Path) -> Path:
         ),
         ({"version": 99}, "is of another version. Run its cell again with --fresh."),
         ({"scores": None}, "is not complete: ('scores',). Run its cell again with --fresh."),
-        (None, "cannot be read ("),
+        (None, "cannot be read: it is not JSON"),
     ],
 )
 def test_a_result_that_cannot_be_shown_is_named(
@@ -377,7 +378,7 @@ def test_a_result_that_cannot_be_shown_is_named(
 ) -> None:
     path = _broken(place, tmp_path) / "result.json"
     content = path.read_text()
-    path.write_text(content[:500] if change is None else json.dumps(json.loads(content) | change))
+    path.write_text(content[:500] if change is None else json.dumps(unseal(content) | change))
     shutil.copytree(place / "data", tmp_path / "data")
     markdown = _written(tmp_path, capsys, "md", str(place / "mine.toml"))
     (gap,) = [line for line in markdown.split("##")[0].splitlines() if line.startswith("- ")]

@@ -412,7 +412,7 @@ def test_the_public_sample_of_mepave(place: Path) -> None:
         "train sentences: 50",
         "valid sentences: 20",
         "test sentences: 20",
-        "values: 109",
+        "mentions: 109",
         "pictures missing: 90",
     ):
         assert line in checked.stdout.splitlines()

@@ -55,7 +55,7 @@ def test_the_text_stays_as_stored_and_the_intent_is_a_pair(tmp_path: Path) -> No
     schema = reader.schema()
     assert schema.attributes == ("artist", "city", "genre") and schema.intents == ("Play", "Stop", "Weather")
     assert list(reader.check()) == []
-    assert reader.notes == {"train utterances": 3, "valid utterances": 3, "test utterances": 3, "values": 9}
+    assert reader.notes == {"train utterances": 3, "valid utterances": 3, "test utterances": 3, "mentions": 9}
 
 
 TAG = st.sampled_from(["O", "B-a", "I-a", "B-b-c", "I-b-c", "I-d.e"])

@@ -127,7 +127,7 @@ def test_forgetting_pieces_changes_nothing(tiny_bert: Path, monkeypatch: pytest.
     texts = ["a red dress", "a blue dress", "red sundresses", "a a a"]
     remembering, forgetful = TextEncoder(str(tiny_bert), "word"), TextEncoder(str(tiny_bert), "word")
     expected = [remembering.encode(words(text)).ids.tolist() for text in texts]
-    monkeypatch.setattr("avebench.nn.text_encoder._MEMO_LIMIT", 1)
+    monkeypatch.setattr("avebench.nn.unit_pieces._MEMO_LIMIT", 1)
     assert [forgetful.encode(words(text)).ids.tolist() for text in texts] == expected
 
 

@@ -105,7 +105,7 @@ def test_a_packed_column_file_is_read_under_any_name(tmp_path: Path) -> None:
         (data / f"{split}.txt").write_bytes(gzip.compress(content))
     done = avebench(tmp_path, "data", "check", "conll", "--data", str(data))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "values: 3" in done.stdout
+    assert "mentions: 3" in done.stdout
 
 
 @pytest.mark.parametrize("kind", [*WRONG, "gzip cut off"])

@@ -5,19 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from avebench import tracking
+from avebench import runrecords, tracking
 from avebench.errors import AvebenchError
-from avebench.tracking import RunRecord, log, serve, server_command, sync, tracking_uri
+from avebench.results import Store
+from avebench.tracking import RunRecord, log, sync
+from avebench.trackingplace import database_identity, tracking_uri, turn
+from avebench.trackingserver import serve, server_command
 
 TABLES = {"table6.md": "| Row |\n|:----|\n| a |\n", "table6.csv": "label\na\n"}
 
@@ -45,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 import os, sys
 for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "PYTEST_CURRENT_TEST"):
     os.environ.pop(name, None)
-from avebench import tracking
+from avebench import runrecords, tracking
 print(any(name in sys.modules for name in ("mlflow", "pandas", "torch")))
 with tracking._quiet_client("sqlite:///new.db") as client:
     client.search_experiments()
@@ -162,7 +170,7 @@ def test_drawings_are_uploaded_as_they_are_also_later(tmp_path: Path, uri: str) 
     files = {**TABLES, "attention/a.png": drawing, "attention/gone.png": gone}
     assert not log([record(out)], files, out=out, uri=f"http://127.0.0.1:{closed_port()}")
     gone.unlink()
-    assert sync(out, uri) == 1
+    assert sync(out, uri).uploaded == 1
     client, parent = MlflowClient(tracking_uri=uri), runs(uri)["a"].info.run_id
     assert [item.path for item in client.list_artifacts(parent, "attention")] == ["attention/a.png"]
     got = client.download_artifacts(parent, "attention/a.png", str(tmp_path))
@@ -216,7 +224,7 @@ def test_a_run_cut_off_half_way_is_repaired(tmp_path: Path, uri: str, monkeypatc
         patched.setattr(MlflowClient, "log_artifact", fail)
         assert not log([record(out)], TABLES, out=out, uri=uri)
     assert runs(uri)["a, repetition 0"].info.status == "RUNNING"
-    assert sync(out, uri) == 1
+    assert sync(out, uri).uploaded == 1
     found = runs(uri)
     assert len(found) == 2
     assert {run.info.status for run in found.values()} == {"FINISHED"}
@@ -250,7 +258,7 @@ def test_a_server_that_is_away_fails_nothing(tmp_path: Path, uri: str, capsys: p
         sync(out, away)
     # The folder is moved before the upload: what waits names its files relative to it.
     out = out.rename(tmp_path / "moved")
-    assert sync(out, uri) == 2
+    assert sync(out, uri).uploaded == 2
     assert list((out / "mlflow-pending").iterdir()) == []
     found = runs(uri)
     assert len(found) == 3
@@ -258,7 +266,7 @@ def test_a_server_that_is_away_fails_nothing(tmp_path: Path, uri: str, capsys: p
     client = MlflowClient(tracking_uri=uri)
     child = found["a, repetition 0"].info.run_id
     assert [item.path for item in client.list_artifacts(child)] == ["config.json", "predictions.jsonl.gz"]
-    assert sync(out, uri) == 0
+    assert sync(out, uri).uploaded == 0
 
 
 def test_logging_what_waits_takes_it_off_the_list(tmp_path: Path, uri: str) -> None:
@@ -334,3 +342,135 @@ def test_names_are_those_that_mlflow_allows() -> None:
 
     for name in ("tag_f1", "loss/crf", "f1 [color]", "颜色", "/x/", "ü" * 300, "", "a//b", "../x", "a/./b", "."):
         _validate_metric_name(tracking._name(name))
+
+
+def tracked(out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that gives MLflow the one result of a made-up table, as every run of the table does."""
+    cell = SimpleNamespace(key=record(out).key)
+    plan: Any = SimpleNamespace(name="table6", cells=lambda: [cell])
+    monkeypatch.setattr(runrecords, "run_record", lambda plan, cell, result, store: record(out))
+    monkeypatch.setattr(runrecords, "_artifacts", lambda *_: TABLES)
+    monkeypatch.setattr(runrecords, "place", lambda plan: Path("demo"))
+    results: Any = {cell.key: None}
+    return lambda: runrecords.track(plan, Store(out), results, [], [], [], anew=False)
+
+
+def test_every_database_gets_the_results_also_one_made_anew(
+    tmp_path: Path, uri: str, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "runs"
+    track = tracked(out, monkeypatch)
+    (tmp_path / "second.db").write_bytes(made.content)
+    for one in (uri, f"sqlite:///{tmp_path / 'second.db'}", uri):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", one)
+        track()
+        assert sorted(runs(one)) == ["a", "a, repetition 0"]
+    uploads: list[object] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(runrecords, "log", lambda records, *_, **__: uploads.append(records))
+        track()
+        assert uploads == []  # Both have it.
+        (tmp_path / "second.db").unlink()
+        patched.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'second.db'}")
+        track()
+        assert len(uploads) == 1
+        # One made anew at the same path is another database.
+        (tmp_path / "second.db").write_bytes(made.content)
+        with closing(sqlite3.connect(tmp_path / "second.db")) as connection, connection:
+            connection.execute("update experiments set creation_time = creation_time + 1")
+        track()
+        assert len(uploads) == 2
+
+
+def test_a_marker_of_an_earlier_version_names_no_database(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "runs"
+    track = tracked(out, monkeypatch)
+    marker = Store(out).folder(record(out).key) / "tracked-table6"
+    marker.touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    track()
+    assert sorted(runs(uri)) == ["a", "a, repetition 0"]
+    assert marker.read_text().splitlines() == [database_identity(uri)]
+
+
+def test_a_server_that_is_away_is_asked_once(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "runs"
+    track = tracked(out, monkeypatch)
+    asked: list[str] = []
+
+    def away(records: object, tables: object, uri: str) -> int:
+        asked.append(uri)
+        raise ConnectionError("away")
+
+    server = "https://someone:secret@mlflow.example"
+    with monkeypatch.context() as patched:
+        patched.setattr(tracking, "_upload", away)
+        patched.setenv("MLFLOW_TRACKING_URI", server)
+        track()
+        track()
+        assert asked == [server]
+    assert not [path for path in out.rglob("*") if path.is_file() and b"secret" in path.read_bytes()]
+    # Another database is given it all the same; then nothing waits.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    track()
+    assert sorted(runs(uri)) == ["a", "a, repetition 0"]
+
+
+def test_sync_says_what_it_did(tmp_path: Path, uri: str) -> None:
+    out = tmp_path / "runs"
+    away = f"http://127.0.0.1:{closed_port()}"
+    log([record(out)], TABLES, out=out, uri=uri)
+    log([record(out), record(out, repetition=1)], TABLES, out=out, uri=away)
+    assert sync(out, uri).said() == f"1 result uploaded to MLflow at {uri}. 1 result was there already."
+    nothing = sync(out, uri).said()
+    assert nothing.startswith(f"Nothing waits in {out / 'mlflow-pending'}.") and "run again" in nothing
+
+
+def test_two_syncs_at_once_upload_every_result_once(tmp_path: Path, uri: str) -> None:
+    """The second has read what waits before the first has uploaded it."""
+    out = tmp_path / "runs"
+    log([record(out), record(out, repetition=1)], TABLES, out=out, uri=f"http://127.0.0.1:{closed_port()}")
+    read, done = threading.Event(), []
+    first = threading.Thread(target=lambda: (read.wait(30), done.append(sync(out, uri))))
+    first.start()
+    upload = tracking._upload
+
+    def later(*arguments: Any) -> int:
+        if threading.current_thread() is first:
+            return upload(*arguments)
+        read.set()
+        first.join()
+        return upload(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tracking, "_upload", later)
+        second = sync(out, uri)
+    assert (done[0].uploaded, done[0].known) == (2, 0)
+    assert (second.uploaded, second.known) == (0, 2)
+    assert len(runs(uri)) == 3
+
+
+def test_a_cache_that_cannot_be_written_keeps_no_database_unused(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()  # A folder below it can be made by nobody, not even by root.
+    monkeypatch.setenv("AVEBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    assert log([record(tmp_path / "runs")], TABLES, out=tmp_path / "runs", uri=uri)
+    assert sorted(runs(uri)) == ["a", "a, repetition 0"]
+    with turn(uri), pytest.raises(AvebenchError, match="another process"):
+        monkeypatch.setattr("avebench.trackingplace.TURN_SECONDS", 0.01)
+        with turn(uri):
+            pass
+
+
+def test_the_advice_on_a_database_of_another_version_is_whole(
+    tmp_path: Path, uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection, connection:
+        connection.execute("update alembic_version set version_num = '451aebb31d03'")
+    assert not log([record(tmp_path)], TABLES, out=tmp_path, uri=uri)
+    said = capsys.readouterr().err
+    assert f"'mlflow db upgrade {uri}'" in said and "more detail). They are stored" in said
+    assert len(said.splitlines()) == 1

@@ -22,6 +22,7 @@ from avebench.comparison.finished import (
 )
 from avebench.comparison.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
 from avebench.data import is_here
+from avebench.devices import check_device
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment
 from avebench.metrics import METRICS
@@ -55,6 +56,7 @@ def compare(question: Question, request: Request, *, device: str, jobs: int | No
     """Compare rows and print the answer; return the exit code. AvebenchError for what cannot be compared."""
     if len(question.names) < 2:
         raise AvebenchError("Name at least two rows to compare, for instance: avebench compare dictionary virc-text.")
+    check_device(device)
     if question.metric is not None and question.metric not in METRICS:
         raise AvebenchError(f"--metric {question.metric}: {near_matches(question.metric, METRICS)}")
     try:

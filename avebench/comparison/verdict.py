@@ -9,6 +9,7 @@ from statistics import fmean
 from avebench.comparison.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, System
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.examples import Example, Prediction, printable
+from avebench.longtexts import long_text_notes
 from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow, render
 from avebench.significance import LEVEL, RESAMPLES, Pair
 from avebench.tables import FEW, HEADINGS, summary
@@ -200,6 +201,7 @@ def _notes(comparison: Comparison) -> list[str]:
     protocols = {system.label: system.protocol for system in systems}
     if set(protocols.values()) != {"native"}:
         notes.append("Protocols: " + ", ".join(f"{label} {protocol}" for label, protocol in protocols.items()) + ".")
+    notes += long_text_notes([(system.label, system.results) for system in systems])
     machines = {machine_of(result) for system in systems for result in system.results if result.parameters}
     if len(machines) > 1:
         notes.append(f"Times were measured on different machines: {'; '.join(sorted(machines))}.")

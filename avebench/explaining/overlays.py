@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avebench.errors import AvebenchError
+from avebench.disk import unwritable
 from avebench.examples import printable
 from avebench.explanation import Explanation
 from avebench.recording import slug
@@ -245,5 +245,7 @@ def write_overlays(explanation: Explanation, folder: Path) -> tuple[list[Path], 
                 draw().savefig(folder / file, dpi=DOTS, bbox_inches="tight", pad_inches=0.1)
                 written.append(folder / file)
     except OSError as error:
-        raise AvebenchError(f"--png {folder} cannot be written ({error.strerror}). Name another folder.") from None
+        raise unwritable(
+            error, folder, f"--png {folder} cannot be written ({error.strerror}). Name another folder."
+        ) from None
     return written, whole()

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from os import fsync
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from avebench.cells import sha256
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Picture, Prediction
 from avebench.inference.products import Product, Rejected, read_products
 from avebench.inference.trained import Trained
+from avebench.longtexts import LongTexts
 from avebench.model import TrainedConfig
 from avebench.pictures import picture_fault
 from avebench.predictions import line_of, prediction_record
@@ -38,20 +40,18 @@ BLOCK = 256
 
 @dataclass(slots=True)
 class Answered:
-    """What a file of predictions holds: lines, and how many of them are error records; texts cut since it continued."""
+    """What a file of predictions holds: lines, error records among them, and long texts since it was continued."""
 
     lines: int = 0
     errors: int = 0
-    truncated: int = 0
+    long: LongTexts = field(default_factory=LongTexts)
 
     def said(self, target: Path, notes: Counter[str]) -> str:
         """Return it in words."""
         words = [f"{target}: {self.lines:,} products, {self.errors:,} of them not predicted"]
         words[0] += " (the records with 'error' say why)." if self.errors else "."
         words += [f"{what[0].upper()}{what[1:]}, taken as none: {count:,}." for what, count in sorted(notes.items())]
-        if self.truncated:
-            words.append(f"Texts that run over the encoder's limit, their ends tagged O: {self.truncated:,}.")
-        return " ".join(words)
+        return " ".join([*words, *self.long.said()])
 
 
 def predict_file(
@@ -73,8 +73,8 @@ def predict_file(
             _write(trained, islice(products, answered.lines, None), partial, answered)
             partial.replace(target)
     except OSError as error:
-        raise AvebenchError(
-            f"{target} cannot be written ({error.strerror}). Free space there or name another --output."
+        raise unwritable(
+            error, target, f"{target} cannot be written ({error.strerror}). Free space there or name another --output."
         ) from None
     return answered.said(target, notes)
 
@@ -144,12 +144,12 @@ def _write(trained: Trained, products: Iterator[Product | Rejected], partial: Pa
         console.print(f"Continues behind {answered.lines:,} products that are answered already.")
     with console.status("") as status, partial.open("ab") as stream, _streaming(trained):
         while block := list(islice(products, BLOCK)):
-            records, truncated = answers(trained, block)
+            records, long = answers(trained, block)
             stream.write(b"".join(map(line_of, records)))
             stream.flush()
             answered.lines += len(records)
             answered.errors += sum("error" in record for record in records)
-            answered.truncated += truncated
+            answered.long.add(long)
             status.update(f"{answered.lines:,} products, {answered.errors:,} not predicted")
         fsync(stream.fileno())
 
@@ -163,9 +163,9 @@ def _streaming(trained: Trained) -> AbstractContextManager[None]:
     return seen_once()
 
 
-def answers(trained: Trained, block: Sequence[Product | Rejected]) -> tuple[list[dict[str, Any]], int]:
-    """Return the record of every line, in order, and how many texts the encoder's limit cuts."""
-    found, truncated = _predicted(trained, [one.example for one in block if isinstance(one, Product)])
+def answers(trained: Trained, block: Sequence[Product | Rejected]) -> tuple[list[dict[str, Any]], LongTexts]:
+    """Return the record of every line, in order, and how many texts run over the encoder's limit."""
+    found, long = _predicted(trained, [one.example for one in block if isinstance(one, Product)])
     predictions = iter(found)
     records = []
     for one in block:
@@ -176,20 +176,21 @@ def answers(trained: Trained, block: Sequence[Product | Rejected]) -> tuple[list
             # A message may quote half of a surrogate pair, which no file could hold.
             message = answer.encode(errors="backslashreplace").decode()
             records.append({"id": name, "line": one.line, "error": message})
-    return records, truncated
+    return records, long
 
 
-def _predicted(trained: Trained, examples: Sequence[Example]) -> tuple[list[Prediction | str], int]:
+def _predicted(trained: Trained, examples: Sequence[Example]) -> tuple[list[Prediction | str], LongTexts]:
     """Return the prediction of every example, or why there is none; halves find the example that stops the others."""
     try:
-        found, truncated = trained.predict(examples)
-        return list(found), truncated
+        found, long = trained.predict(examples)
+        return list(found), long
     except AvebenchError as error:
         if len(examples) == 1:
-            return [str(error)], 0
+            return [str(error)], LongTexts()
     middle = len(examples) // 2
     (first, some), (second, others) = _predicted(trained, examples[:middle]), _predicted(trained, examples[middle:])
-    return first + second, some + others
+    some.add(others)
+    return first + second, some
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -208,11 +209,11 @@ def single_product(text: str, image: Path | None, trained: Trained) -> Example:
     return Example("text", text, text_units(text, trained.model.schema.units), picture=picture)
 
 
-def prediction_table(example: Example, prediction: Prediction, row: str) -> Table:
+def prediction_table(example: Example, prediction: Prediction, row: str, notes: Sequence[str] = ()) -> Table:
     """Return the prediction of one product: each attribute with its score and its values, as they stand in the text."""
     names = list(dict.fromkeys([*prediction.attributes, *prediction.pairs]))
     found: dict[str, list[str]] = {name: sorted(prediction.pairs.get(name, ())) for name in names}
     rows = [TableRow(name, [prediction.attributes.get(name), ", ".join(found[name]) or None]) for name in names]
     columns = [Column("score", "score"), Column("values", "values")]
-    notes = [] if rows else ["No attribute is predicted."]
+    notes = [*notes, *([] if rows else ["No attribute is predicted."])]
     return Table(f"{row}: {example.text}", columns, [Section(rows)], notes=notes, label_heading="Attribute")

@@ -15,6 +15,7 @@ from avebench.data import open_dataset
 from avebench.errors import AvebenchError, UnusableError
 from avebench.examples import AttributeSchema, Example, Prediction
 from avebench.experiment import describe
+from avebench.longtexts import LongTexts
 from avebench.model import Model, TrainedConfig
 from avebench.registry import plugin
 from avebench.results import Result, Store
@@ -47,13 +48,27 @@ class Trained:
     record: Mapping[str, Any]
     device: str
 
-    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], int]:
-        """Return the predictions in order, and the number of examples that the encoder's limit cuts."""
+    def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], LongTexts]:
+        """Return the predictions in order, and how many examples run over the encoder's limit."""
         if not isinstance(self.model.config, TrainedConfig):
-            return self.model.predict(examples), 0
+            return self.model.predict(examples), LongTexts()
         model: Any = self.model
         encoded = [model.encode(example) for example in examples]
-        return model.predict_encoded(encoded), sum(model.truncated(one) > 0 for one in encoded)
+        return model.predict_encoded(encoded), self._long_texts(examples, encoded)
+
+    def long_texts(self, example: Example) -> LongTexts:
+        """Return whether an example runs over the encoder's limit."""
+        if not isinstance(self.model.config, TrainedConfig):
+            return LongTexts()
+        model: Any = self.model
+        return self._long_texts([example], [model.encode(example)])
+
+    def _long_texts(self, examples: Sequence[Example], encoded: Sequence[Any]) -> LongTexts:
+        model: Any = self.model
+        long = LongTexts(limit=model.text_limit())
+        for example, one in zip(examples, encoded, strict=True):
+            long.count(example, model.beyond(one), cut=model.truncated(one) > 0)
+        return long
 
 
 def write_schema(folder: Path, schema: AttributeSchema) -> None:

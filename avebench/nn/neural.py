@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Prediction
 from avebench.model import Model, Vocabulary
+from avebench.nn.demand import predicted_at_once
 
 Encoded = Any
 """What `encode` makes of one example: anything picklable that `collate` understands."""
@@ -47,8 +48,16 @@ class NeuralModel(nn.Module, Model):
         """Return the length by which examples are bucketed into batches."""
 
     def truncated(self, encoded: Encoded) -> int:
-        """Return how many labelling units lie beyond the encoder's limit; they are tagged O."""
+        """Return how many labelling units are cut off, as they lie beyond the encoder's limit; they are tagged O."""
         return 0
+
+    def beyond(self, encoded: Encoded) -> int:
+        """Return how many labelling units lie beyond the encoder's limit, whether read in windows or cut off."""
+        return self.truncated(encoded)
+
+    def text_limit(self) -> int | None:
+        """Return what the encoder reads at once, in word pieces with special symbols; None: no limit is known."""
+        return None
 
     @abstractmethod
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
@@ -65,6 +74,14 @@ class NeuralModel(nn.Module, Model):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trainable parameters by group name (`text_encoder`, `image_encoder`, `default`)."""
         return {"default": [parameter for parameter in self.parameters() if parameter.requires_grad]}
+
+    def held_numbers(self, size: int, length: int, *, training: bool) -> int:
+        """Return how many numbers a batch of `size` texts of `length` units holds that grow faster than its length.
+
+        For instance one per pair of units; a CRF of the model is counted without it. It decides whether a training is
+        begun, and how many texts are predicted at once.
+        """
+        return 0
 
     def updates(self) -> tuple[Update, ...]:
         """Return the updates of a step in order; empty: one, of the sum of all losses over all parameters.
@@ -101,8 +118,11 @@ class NeuralModel(nn.Module, Model):
         size = self.config.training.prediction_batch_size
         order = sorted(range(len(encoded)), key=lambda position: self.length(encoded[position]))
         predictions: list[Prediction | None] = [None] * len(encoded)
-        for start in range(0, len(order), size):
-            chosen = order[start : start + size]
+        lengths = [self.length(encoded[position]) for position in order]
+        start = 0
+        while start < len(order):
+            chosen = order[start : start + predicted_at_once(self, lengths[start : start + size])]
+            start += len(chosen)
             batch = move(self.collate([encoded[position] for position in chosen]), device)
             for position, prediction in zip(chosen, self.predict_batch(batch), strict=True):
                 predictions[position] = prediction

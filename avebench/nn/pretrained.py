@@ -17,6 +17,9 @@ from transformers.utils import logging
 
 from avebench.errors import AvebenchError
 
+_UNFIT = (OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError)
+"""What transformers and torch raise for a config.json or weights that no model can be built from."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -56,7 +59,7 @@ def load_pretrained(place: str, folder: Path, optional: str | None = None, /, **
             f"The weights of {place} are not plain tensors but pickled Python objects, which are never loaded. "
             "Convert them to model.safetensors where you trust them."
         ) from None
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (*_UNFIT, SafetensorError) as error:
         raise AvebenchError(
             f"The weights of {place} cannot be loaded: {first_line(error)} Name a folder saved by save_pretrained, "
             "with config.json and model.safetensors of the same model."

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from avebench.cells import Overrides, check_settings, resolve, sha256
+from avebench.cells import Overrides, check_settings, keyed_config, resolve, sha256
 from avebench.errors import AvebenchError
 from avebench.experiment import Cost, Experiment
 from avebench.plan import Request
@@ -115,7 +115,7 @@ def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job
             row=row.label,
             model=row.model,
             implementation=plugin("models", row.model).card.implementation,
-            config={**one.config, **dict.fromkeys(one.pretrained, "random")},
+            config={**keyed_config(one.config), **dict.fromkeys(one.pretrained, "random")},
             encoders=tuple(one.pretrained),
             asked=row.protocol == "all",
             attributes=number,

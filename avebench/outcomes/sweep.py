@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from avebench.comparison.contrasts import headline
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, pairs_from_spans
-from avebench.experiment import Experiment, published_rows
+from avebench.experiment import Experiment, published_of
 from avebench.figures import Figure, Line, Panel
 from avebench.metrics import METRICS, Counts, Family, example_counts
 from avebench.plan import Plan, PlannedRow
@@ -106,7 +106,8 @@ def sweep_table(plan: Plan, swept: Mapping[str, Swepts], plain: Table, failed: C
 
 def _published(planned: PlannedRow) -> dict[float, str]:
     """Return threshold -> what a paper says of it."""
-    figures = published_rows()[planned.row.published].figures if planned.row.published else {}
+    known = published_of(planned.row)
+    figures = {} if known is None else known.figures
     words = {"tau_best": "best", "tau_compared": "compared with"}
     return {figures[name]: word for name, word in words.items() if name in figures}
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from avebench.comparison.contrasts import headline
-from avebench.experiment import published_rows
+from avebench.experiment import published_of
 from avebench.render import TOLD, Column, Section, Table, TableRow
 from avebench.report.chapters import Chapter
 from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
@@ -77,7 +77,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
     repetitions = " / ".join(str(number) for number in sorted({len(found) for _, found in shown}))
     encoders = sorted({weight.name for result in results for weight in result.weights.values()})
     revisions = sorted({f"{r.revision[:7] or 'unknown'}{' (changed)' if r.dirty else ''}" for r in results})
-    published = {published_rows()[row.row.published].place for row in plan.rows if row.row.published}
+    published = {known.place for row in plan.rows if (known := published_of(row.row)) is not None}
     differences = ", ".join(sheet_differences(sheet))
     judged = f"not comparable with what was measured: {differences}" if differences else "judged figure by figure below"
     return [

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from avebench.experiment import published_rows, published_sources
+from avebench.experiment import OwnPublished, Row, published_of, published_sources
 from avebench.render import MEASURED, Cell, Column, Measured, Table, cell_text, row_label, table_notes
 from avebench.report.chapters import Chapter, Style
 from avebench.report.overview import day, facts, overview_table
@@ -93,11 +93,22 @@ class _Provenance:
         """Return the numbers of cells, separated by blanks."""
         return " ".join(str(self._numbers[key]) for key in keys if key in self._numbers)
 
-    def add_published(self, key: str) -> None:
-        """Take a published row in."""
-        row = published_rows()[key]
-        reference = published_sources().get(row.place.partition(" ")[0], "")
-        self.published[key] = {"place": row.place, "reference": reference, "caveats": row.caveats}
+    def add_published(self, row: Row) -> None:
+        """Take what is published of a row in."""
+        published = published_of(row)
+        if published is None:
+            return
+        own = isinstance(row.published, OwnPublished)
+        reference = "" if own else published_sources().get(published.place.partition(" ")[0], "")
+        shown = {"place": published.place, "reference": reference, "caveats": published.caveats}
+        self.published[_published_key(row)] = shown
+
+
+def _published_key(row: Row) -> str:
+    """Return the name under which the page keeps what is published of a row; empty if nothing is."""
+    if isinstance(row.published, OwnPublished):
+        return f"{row.published.source}/{row.label}"
+    return row.published or ""
 
 
 def page(chapters: Sequence[Chapter], gaps: Sequence[str], read: str) -> str:
@@ -110,8 +121,7 @@ def page(chapters: Sequence[Chapter], gaps: Sequence[str], read: str) -> str:
         for cell in chapter.sheet.cells.values():
             provenance.add(cell)
         for planned in chapter.sheet.plan.rows:
-            if planned.row.published:
-                provenance.add_published(planned.row.published)
+            provenance.add_published(planned.row)
     templates = files("avebench.report") / "templates"
     script, style = ((templates / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
     environment = Environment(
@@ -149,7 +159,7 @@ def _shown(table: Table, chapter: Chapter | None, style: Style, provenance: _Pro
         headings += [("n", True)] if with_n and source == MEASURED else []
     published = {}
     if chapter is not None:
-        published = {one.row.label: one.row.published or "" for one in chapter.sheet.plan.rows}
+        published = {one.row.label: _published_key(one.row) for one in chapter.sheet.plan.rows}
 
     def line(label: str, cells: Sequence[Cell]) -> list[ShownCell]:
         found = []

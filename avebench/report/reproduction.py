@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from avebench.cells import Overrides, flattened, resolve
 from avebench.errors import AvebenchError
-from avebench.experiment import Published, published_marks, published_rows
+from avebench.experiment import Published, published_marks, published_of
 from avebench.plan import PlannedRow
 from avebench.registry import plugin, plugins
 from avebench.render import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
@@ -112,7 +112,7 @@ def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interv
     which nothing is published only what was measured is shown.
     """
     plan = sheet.plan
-    published = {row.row.label: published_rows()[row.row.published] for row in plan.rows if row.row.published}
+    published = {row.row.label: known for row in plan.rows if (known := published_of(row.row)) is not None}
     results = {planned.row.label: found for planned, found in measured_rows(plan, sheet.results)}
     sections = []
     for metric in plan.experiment.metrics:

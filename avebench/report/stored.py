@@ -6,12 +6,13 @@ where it was asked for. Results of one row that differ in options stand on sheet
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avebench.cells import Cell, DataChoice, flattened
+from avebench.cells import Cell, DataChoice, flattened, keyed_config
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
 from avebench.metrics import METRICS, SCORER_VERSION
@@ -20,7 +21,7 @@ from avebench.recording import RESULTS, slug
 from avebench.requested import Requested, read_requested
 from avebench.results import Result, load_result
 from avebench.rows import is_cell_of
-from avebench.worker import TEST
+from avebench.worker import FAILURE, TEST
 
 USUAL_METRICS = ("tag_precision", "tag_recall", "tag_f1", "cls_f1")
 """What is shown of a table whose file is not at hand, where its results have it."""
@@ -137,7 +138,9 @@ def _finished(out: Path, gaps: list[str]) -> Iterator[_Found]:
     for folder in sorted((out / "cells").glob("*/")):
         path = folder / "result.json"
         if not path.is_file():
-            if any(content.name != "lock" for content in folder.iterdir()):
+            if (failed := _failure(folder)) is not None:
+                gaps.append(failed)
+            elif any(content.name != "lock" for content in folder.iterdir()):
                 gaps.append(
                     f"The cell {folder.name[:12]} under {out} was started and not finished. "
                     "The command that started it continues it."
@@ -150,6 +153,15 @@ def _finished(out: Path, gaps: list[str]) -> Iterator[_Found]:
         for experiment, label, profile in dict.fromkeys((one.experiment, one.row, one.profile) for one in requested):
             under = result.model_copy(update={"profile": profile})
             yield _Found(experiment, label, StoredCell(under, path, folder / TEST, None, _options(result)), requested)
+
+
+def _failure(folder: Path) -> str | None:
+    """Return that a cell failed, and why; None if nothing says so."""
+    try:
+        kept = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
+        return f"{kept['row']} of {kept['experiment']} (cell {folder.name[:12]}) failed: {kept['reason']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _recorded(gaps: list[str]) -> Iterator[_Found]:
@@ -178,7 +190,12 @@ def _load(path: Path, gaps: list[str]) -> Result | None:
 
 def _options(result: Result) -> dict[str, str]:
     weights = {f"{role} (content)": weight.sha256[:12] for role, weight in result.weights.items()}
-    return {**flattened(result.config), **weights, "protocol": result.protocol, "control": str(result.control)}
+    return {
+        **flattened(keyed_config(result.config)),
+        **weights,
+        "protocol": result.protocol,
+        "control": str(result.control),
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------

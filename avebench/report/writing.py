@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avebench.disk import unwritable
 from avebench.errors import AvebenchError
+from avebench.leftovers import sweep
 from avebench.printing import in_line, spreadsheet_cell
 from avebench.recording import RESULTS
 from avebench.render import Measured, latex_with_macros, render
@@ -49,9 +51,12 @@ def write_report(
         sys.stdout.write(text)
         return None
     try:
+        sweep(target.parent, target.name)
         write_atomically(target, text.encode(errors="surrogateescape"))  # Paths of a locale without UTF-8.
     except OSError as error:
-        raise AvebenchError(f"{target} cannot be written ({error.strerror}). Choose another with --output.") from None
+        raise unwritable(
+            error, target, f"{target} cannot be written ({error.strerror}). Choose another with --output."
+        ) from None
     return target
 
 
