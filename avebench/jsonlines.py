@@ -71,7 +71,7 @@ def json_object(text: str) -> dict[str, Any]:
     except RecursionError:
         raise FieldError(None, "the line is nested too deeply.") from None
     except ValueError:
-        raise FieldError(None, "a number has thousands of digits. Is a separator missing?") from None
+        raise FieldError(None, "not JSON: a number has thousands of digits. Is a separator missing?") from None
     if not isinstance(record, dict):
         raise FieldError(None, f"the line is a JSON {kind(record)}. Write one JSON object per line.")
     return record
