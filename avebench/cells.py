@@ -20,6 +20,7 @@ from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.metrics import METRICS
 from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
+from avebench.results import shown_data
 from avebench.weights import Kind, cache_folder, file_digest, read_memo, weights_digest, write_memo
 
 KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
@@ -59,6 +60,13 @@ class DataChoice:
     folder: Path | None
     options: Mapping[str, Any]
     fingerprint: str
+    title: str = ""
+    """Name of a user's own data; in no key."""
+
+    @property
+    def shown(self) -> str:
+        """Return the name for people."""
+        return shown_data(self.name, self.title)
 
 
 @dataclass(frozen=True, slots=True)

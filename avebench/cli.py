@@ -343,7 +343,7 @@ def predict(
     if (input is None) == (text is None) or (input is None) != (output is None) or (image and text is None):
         raise AvebenchError("Give --input and --output for a file of products, or --text (and --image) for one.")
     _register(plugin)
-    result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell))
+    result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell, data))
     trained = load_trained(result, Store(out), device, data)
     if input is not None and output is not None:
         missing = missing_images or MissingImages.error
@@ -387,7 +387,7 @@ def explain(
     if (example is None) == (text is None) or (image and text is None):
         raise AvebenchError("Give --example for one of the data set, or --text (and --image) for a product.")
     _register(plugin)
-    result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell))
+    result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell, data))
     shown = None if example is None else example_of(result, split, example, data)
     trained = load_trained(result, Store(out), device, data)
     explanation = explained(trained, shown or single_product(text or "", image, trained), row)

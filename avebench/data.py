@@ -19,6 +19,7 @@ from avebench.disk import unwritable
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Example, pairs_from_spans
 from avebench.leftovers import sweep
+from avebench.owndata import describe_folder
 from avebench.places import expanded, is_folder, shortened
 from avebench.registry import plugin, plugins
 
@@ -49,11 +50,15 @@ def open_dataset(name: str, folder: Path | None, options: Mapping[str, Any]) -> 
     found = plugin("datasets", name)
     place = _folder(found.card, folder)
     module = found.load()
+    described = describe_folder(place) if found.card.own and place is not None else None
+    if described is not None and described.units is not None and "units" in module.Options.model_fields:
+        options = {"units": described.units, **options}
     try:
         checked = module.Options(**options)
     except ValidationError as error:
         raise AvebenchError(_what_is_wrong(name, error, list(module.Options.model_fields))) from None
     dataset: Dataset = module.Dataset(found.card, place, checked)
+    dataset.description = described
     return dataset
 
 
@@ -113,6 +118,8 @@ def stats_rows(dataset: Dataset) -> list[StatisticsRow]:
     """Return the figures of the card's papers beside those counted in the files, then what is only counted."""
     counted = {**dataset.statistics(), **_audit_figures(dataset)}
     published = dataset.card.published or {}
+    if dataset.description is not None:
+        published = dataset.description.published
     names = [*published, *(name for name in counted if name not in published)]
     return [StatisticsRow(name, published.get(name), counted.get(name, "not counted")) for name in names]
 

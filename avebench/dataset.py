@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from avebench.errors import AvebenchError
 from avebench.examples import AttributeSchema, Example, Units
+from avebench.owndata import DataDescription
 
 SPLITS = ("train", "valid", "test")
 
@@ -28,7 +29,8 @@ class DatasetCard:
 
     `published` holds figures of the papers as `name -> value`. `folders` are the names under `$AVEBENCH_DATA` that it
     accepts; empty where the data set is generated. `reader` is raised whenever the examples of the same files change.
-    `built_in` marks the generated set that stands in where a table's own is not on the machine.
+    `built_in` marks the generated set that stands in where a table's own is not on the machine. `own` says that the
+    folder is the user's own data, which is shown by its name (`avebench.owndata`).
     """
 
     name: str
@@ -43,6 +45,7 @@ class DatasetCard:
     fingerprint: str = ""
     pictures: bool = True
     built_in: bool = False
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ class Dataset(ABC):
         self.card = card
         self.folder = folder
         self.options = options
+        self.description: DataDescription | None = None
+        """What the owner of a folder says of it; None for a published data set."""
         self.notes: dict[str, int] = {}
         """Counts of what the reader did on its own (dropped lines, blank pictures), stored with every result."""
 

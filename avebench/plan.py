@@ -149,7 +149,9 @@ def choose_data(experiment: Experiment, request: Request) -> tuple[DataChoice, s
     if request.missing_images is not None:
         options["missing_images"] = request.missing_images
     dataset = open_dataset(name, request.data, options)
-    choice = DataChoice(name, dataset.folder, dataset.options.model_dump(mode="json"), dataset.fingerprint())
+    title = "" if dataset.description is None else dataset.description.name
+    options = dataset.options.model_dump(mode="json")
+    choice = DataChoice(name, dataset.folder, options, dataset.fingerprint(), title)
     why = " because it is not on this machine" if request.dataset is None else ""
     return choice, data_banner(experiment, name, choice.fingerprint, why)
 

@@ -119,6 +119,8 @@ class Result(BaseModel):
     """Named set of overrides."""
     dataset: str
     """Registry name of the data set."""
+    dataset_title: str = ""
+    """Name of a user's own data set, of which only the reader has a registry name; empty for others."""
     fingerprint: str
     """SHA-256 of the data."""
     dataset_options: dict[str, Any]
@@ -188,6 +190,11 @@ class Result(BaseModel):
     """Unix time at which the cell was started first."""
     finished: float
     """Unix time at which the result was written."""
+
+
+def shown_data(name: str, title: str) -> str:
+    """Return the name of a data set for people: a user's own by its title, with the reader behind it."""
+    return f"{title} ({name})" if title and title != name else name
 
 
 class Store:

@@ -135,7 +135,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
     return RunRecord(
         experiment=plan.name,
-        dataset=place(plan).name,
+        dataset=place(plan).name.replace(plan.data.name, plan.data.shown, 1),
         fingerprint=result.fingerprint,
         row=cell.row,
         group=sha256(group),

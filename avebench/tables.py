@@ -113,7 +113,7 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
         "" if plan.train_fraction == 1 else f", {plan.train_fraction:g} of the training products (validation whole)"
     )
     profiles = {cell.profile for cell in plan.cells()}
-    data = f"Measured on {plan.data.name} {plan.data.fingerprint[:12]}{fraction}"
+    data = f"Measured on {plan.data.shown} {plan.data.fingerprint[:12]}{fraction}"
     notes.append(f"{data}; profile {' / '.join(sorted(profiles))}." if profiles else f"{data}.")
     encoders = sorted({shown_name(weight["name"]) for cell in plan.cells() for weight in cell.weights.values()})
     if encoders:
@@ -260,7 +260,7 @@ def plan_table(plan: Plan, status: Mapping[str, str], seconds: Mapping[str, floa
     todo = sum(value != "finished" for value in status.values())
     total = f"{len(status)} cells, {todo} to run; {sum(known) / 60:.1f} minutes of one process expected"
     return Table(
-        title=f"Plan of {plan.name} on {plan.data.name}",
+        title=f"Plan of {plan.name} on {plan.data.shown}",
         columns=[
             Column("repetition", "Repetition"),
             Column("status", "Status"),

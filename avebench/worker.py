@@ -322,6 +322,7 @@ def _run(job: Job, folder: Path, tell: Tell) -> Result:
         preset=cell.preset,
         profile=cell.profile,
         dataset=cell.data.name,
+        dataset_title=cell.data.title,
         fingerprint=cell.data.fingerprint,
         dataset_options=dict(cell.data.options),
         split="test",

@@ -37,6 +37,7 @@ CARD = DatasetCard(
     reader=1,
     folders=("conll",),
     pictures=False,
+    own=True,
 )
 
 NAMES = {"train": ("train",), "valid": ("valid", "dev"), "test": ("test",)}

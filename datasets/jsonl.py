@@ -27,6 +27,7 @@ CARD = DatasetCard(
     "product_id?, tokens?, spans?, pairs?, absent?, image?, category?.",
     reader=1,
     folders=("jsonl",),
+    own=True,
 )
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avebench.cells import flattened
+from avebench.data import open_dataset
 from avebench.errors import AvebenchError
 from avebench.experiment import Row, experiment_path, load_experiment
 from avebench.inference.trained import SHOWN
 from avebench.registry import plugin
 from avebench.requested import read_requested
-from avebench.results import Result, Store
+from avebench.results import Result, Store, shown_data
 from avebench.rows import find_rows, is_cell_of
 from avebench.weights import RUNS
 
@@ -35,6 +36,8 @@ class Choice:
     train_fraction: float | None = None
     repetition: int | None = None
     cell: str = ""
+    data: Path | None = None
+    """Folder of the data that it was trained on."""
 
     def takes(self, result: Result) -> bool:
         """Return whether a result of the row is one of those meant."""
@@ -62,6 +65,8 @@ def find_trained(choice: Choice) -> Result:
     requested = {result.key: read_requested(store.folder(result.key), result) for result in finished}
     trained = [result for result in finished if is_cell_of(result, requested[result.key], row, path.stem, experiment)]
     meant = [result for result in trained if choice.takes(result)]
+    if choice.data is not None and len(meant) > 1:
+        meant = [result for result in meant if _is_of_data(result, choice.data)] or meant
     # What was run for this row goes before what another table has of it.
     own = {
         key for key, rows in requested.items() if (path.stem, row.label) in {(one.experiment, one.row) for one in rows}
@@ -80,15 +85,23 @@ def find_trained(choice: Choice) -> Result:
         )
     raise AvebenchError(
         f"{len(meant)} trained cells of {name} in {choice.out} are as asked for: {_listed(meant)}. "
-        "Choose with --dataset, --train-fraction, --repetition or --cell."
+        "Choose with --data, --dataset, --train-fraction, --repetition or --cell."
     )
+
+
+def _is_of_data(result: Result, folder: Path) -> bool:
+    """Return whether a folder holds the data of a result; False if that data set cannot be read from it."""
+    try:
+        return open_dataset(result.dataset, folder, result.dataset_options).fingerprint() == result.fingerprint
+    except AvebenchError:
+        return False
 
 
 def _listed(results: Sequence[Result]) -> str:
     """Return the cells with what tells them apart."""
     facts = [
         {
-            "data set": result.dataset,
+            "data set": shown_data(result.dataset, result.dataset_title),
             "data": result.fingerprint[:SHOWN],
             "train fraction": f"{result.train_fraction:g}",
             "repetition": str(result.repetition),

@@ -68,4 +68,4 @@ def fraction_figure(plans: Sequence[Plan], results: Mapping[str, Result]) -> Fig
                 lines.append(Line(planned.row.label, points, spread))
         heading = HEADINGS.get(metric, metric)
         panels.append(Panel(heading, "share of the training products", f"{heading} (%)", lines, log_x=True))
-    return Figure(experiment.title, panels, f"Measured on {plans[0].data.name}, test.")
+    return Figure(experiment.title, panels, f"Measured on {plans[0].data.shown}, test.")

@@ -158,4 +158,4 @@ def sweep_figure(plan: Plan, swept: Mapping[str, Swepts]) -> Figure:
         ]
         ranges.append(Line(label, list(zip(thresholds, selected, strict=True))))
     panels.append(Panel("Mean number of selected attributes", "range threshold tau_R", "N_m", ranges))
-    return Figure(plan.experiment.title, panels, f"Measured on {plan.data.name}, test.")
+    return Figure(plan.experiment.title, panels, f"Measured on {plan.data.shown}, test.")

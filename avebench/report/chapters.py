@@ -141,7 +141,7 @@ def sheet_title(sheet: Sheet) -> str:
     plan = sheet.plan
     fraction = [] if plan.train_fraction == 1 else [f"{plan.train_fraction:g} of the training products"]
     settings = [settings_text(sheet.settings)] if sheet.settings else []
-    return f"{plan.name} on {plan.data.name} ({', '.join([sheet.profile, *fraction, *settings])})"
+    return f"{plan.name} on {plan.data.shown} ({', '.join([sheet.profile, *fraction, *settings])})"
 
 
 def _gaps(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[str]:

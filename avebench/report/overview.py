@@ -71,7 +71,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
     plan, results = sheet.plan, list(sheet.results.values())
     table = ("Table", plan.experiment.source.place() if plan.experiment.source else plan.name)
     if not results:
-        return [table, ("Data", f"{plan.data.name} {plan.data.fingerprint[:12]}".strip())]
+        return [table, ("Data", f"{plan.data.shown} {plan.data.fingerprint[:12]}".strip())]
     shown = measured_rows(plan, sheet.results)
     some = results[0]
     repetitions = " / ".join(str(number) for number in sorted({len(found) for _, found in shown}))
@@ -84,7 +84,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
         table,
         (
             "Data",
-            f"{plan.data.name} {plan.data.fingerprint[:12]}; {some.scores.examples:,} examples of {some.split}, "
+            f"{plan.data.shown} {plan.data.fingerprint[:12]}; {some.scores.examples:,} examples of {some.split}, "
             f"{some.train_examples:,} of training",
         ),
         ("Measured", f"{len(shown)} of {len(plan.rows)} rows, {repetitions} repetitions"),

@@ -42,7 +42,7 @@ def statistics_chapters(
             continue
         sheet = Sheet(plan, {}, {}, ())
         parts = (Part("table", "The table", (table,)),)
-        chapters.append(Chapter("", sheet, f"{name} on {plan.data.name}", parts, None, ()))
+        chapters.append(Chapter("", sheet, f"{name} on {plan.data.shown}", parts, None, ()))
     return chapters
 
 

@@ -350,7 +350,7 @@ def _sheet(
     notes: Sequence[str],
 ) -> Sheet:
     some = next(cell.result for cells in rows.values() for cell in cells)
-    data = DataChoice(some.dataset, None, some.dataset_options, some.fingerprint)
+    data = DataChoice(some.dataset, None, some.dataset_options, some.fingerprint, some.dataset_title)
     planned = [
         PlannedRow(row, tuple(_planned_cell(row, cell.result, data) for cell in rows.get(row.label, ())))
         for row in experiment.rows

@@ -1,0 +1,50 @@
+"""What a user says of a data set of their own: the file `dataset.toml` beside its splits, else the folder's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from avebench.errors import AvebenchError, near_matches
+from avebench.tomltext import parse
+
+FILE = "dataset.toml"
+
+
+class DataDescription(BaseModel):
+    """A data set as its owner names it. Nothing of it enters a fingerprint: two folders of the same files are one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(default="", max_length=80, pattern=r"^[^\x00-\x1f\x7f/\\]*$")
+    languages: tuple[str, ...] = ()
+    units: str | None = None
+    """Units of the reader, where `--option units` does not say otherwise."""
+    licence: str = ""
+    description: str = ""
+    published: dict[str, float] = {}
+    """Published figures by the names that `data stats` counts."""
+
+
+def describe_folder(folder: Path) -> DataDescription:
+    """Return what `dataset.toml` says of a folder, its name filled in; AvebenchError names file and field."""
+    path = folder / FILE
+    content: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            content = parse(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, ValueError) as error:
+            raise AvebenchError(f"{path} cannot be read: {error}") from None
+    try:
+        described = DataDescription.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise AvebenchError(
+                f"{path}: there is no field '{field}'. {near_matches(field, DataDescription.model_fields)}"
+            ) from None
+        raise AvebenchError(f"{path}, field '{field}': {first['msg']} (given: {first['input']!r}).") from None
+    return described.model_copy(update={"name": described.name or folder.resolve().name})
