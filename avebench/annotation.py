@@ -240,7 +240,7 @@ def leak_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     shared = [f"{test[f'same_{what}s']:,} by {what}" for what in ("text", "product") if test.get(f"same_{what}s")]
     if not shared:
         return None
-    return f"Of {test['examples']:,} test examples, training or validation holds {', '.join(shared)}."
+    return f"Of {test['examples']:,} test examples, the earlier splits hold {', '.join(shared)}."
 
 
 def scoring_notes(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:

@@ -534,12 +534,13 @@ def data_stats(
 
     _register(plugin)
     dataset = open_dataset(name, data, parse_settings(option or []))
+    fingerprint = dataset.fingerprint()  # Says which files are missing, before one is read.
     rows = stats_rows(dataset)
     if text_encoder is not None:
         from avebench.outcomes.longtextstatistics import long_text_rows
 
         rows += long_text_rows(dataset, text_encoder)
-    emit(statistics_table(name, dataset.fingerprint(), rows), format.value)
+    emit(statistics_table(name, fingerprint, rows), format.value)
 
 
 @data_app.command("convert")

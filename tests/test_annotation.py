@@ -99,7 +99,7 @@ def test_what_splits_share_is_counted_by_hand() -> None:
     assert found.same_products == {"valid": 0, "test": 2}
     assert found.same_ids == {("train", "test"): ["1"]}
     assert leak_note(stored_counts(found)) == (
-        "Of 4 test examples, training or validation holds 2 by text, 2 by product."
+        "Of 4 test examples, the earlier splits hold 2 by text, 2 by product."
     )
 
 
@@ -136,7 +136,7 @@ def test_check_stats_and_table_say_what_no_tagger_reaches(tmp_path: Path) -> Non
     )
     shown = " ".join(ran.stdout.split())
     assert "Gold spans that no single sequence of tags over these units reaches: 1 of 1 in test" in shown
-    assert "Of 2 test examples, training or validation holds 1 by text." in shown
+    assert "Of 2 test examples, the earlier splits hold 1 by text." in shown
 
 
 def test_an_id_in_two_splits_is_refused_by_every_command(tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ def test_requests_that_cannot_be_carried_out(
 
 def stored(place: Path, out: Path, **changes: Any) -> None:
     """Put a changed copy of the result of the dictionary into another folder of cells."""
-    result = found(place, "dictionary").model_copy(update=changes)
+    result = found(place, "dictionary").model_copy(update={"dataset_title": "", **changes})
     Store(out).write(result)
 
 
