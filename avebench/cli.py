@@ -14,6 +14,9 @@ from avebench.errors import AvebenchError
 from avebench.seeds import MOST_REPETITIONS
 from avebench.weights import RUNS, Modality
 
+LISTED_WIDTH = 120
+"""Columns of a listing that is piped."""
+
 app = typer.Typer(
     name="avebench",
     help="Benchmark and reproduction harness for attribute value extraction.",
@@ -141,7 +144,7 @@ def list_(kind: Kind, plugin: Plugins = None, format: Formats = Format.terminal)
     from avebench.render import emit
 
     _register(plugin)
-    emit(listing(kind.value), format.value)
+    emit(listing(kind.value), format.value, LISTED_WIDTH)
 
 
 @app.command()
@@ -495,7 +498,7 @@ def data_list(plugin: Plugins = None, format: Formats = Format.terminal) -> None
     from avebench.render import emit
 
     _register(plugin)
-    emit(datasets(), format.value)
+    emit(datasets(), format.value, LISTED_WIDTH)
 
 
 @data_app.command("check")

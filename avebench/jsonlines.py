@@ -73,7 +73,7 @@ def json_object(text: str) -> dict[str, Any]:
     except ValueError:
         raise FieldError(None, "not JSON: a number has thousands of digits. Is a separator missing?") from None
     if not isinstance(record, dict):
-        raise FieldError(None, f"the line is a JSON {kind(record)}. Write one JSON object per line.")
+        raise FieldError(None, f"the line is {kind(record)}. Write one JSON object per line.")
     return record
 
 
@@ -99,15 +99,22 @@ def check_keys(record: Mapping[str, Any], keys: Iterable[str], inside: str = "")
 
 
 def kind(value: object) -> str:
-    """Return the JSON name of a value's type."""
-    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    """Return the JSON name of a value's type with its article."""
+    kinds = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
     return kinds.get(type(value), "null")
 
 
 def checked_string(value: object, field: str) -> str:
     """Return `value` if it is a string that can be stored as UTF-8; FieldError otherwise."""
     if not isinstance(value, str):
-        raise FieldError(field, f"a string is needed, not a {kind(value)}.")
+        raise FieldError(field, f"a string is needed, not {kind(value)}.")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise FieldError(field, "the string holds half of a surrogate pair. Write the character itself.")
     return value
@@ -127,14 +134,14 @@ def checked_number(value: object, field: str) -> float:
 def checked_list(value: object, field: str, what: str) -> list[Any]:
     """Return `value` if it is a list; FieldError says what it should be a list of."""
     if not isinstance(value, list):
-        raise FieldError(field, f"a list of {what} is needed, not a {kind(value)}.")
+        raise FieldError(field, f"a list of {what} is needed, not {kind(value)}.")
     return value
 
 
 def checked_object(value: object, field: str, what: str) -> dict[str, Any]:
     """Return `value` if it is an object; FieldError says of what shape."""
     if not isinstance(value, dict):
-        raise FieldError(field, f"an object {what} is needed, not a {kind(value)}.")
+        raise FieldError(field, f"an object {what} is needed, not {kind(value)}.")
     return value
 
 

@@ -134,10 +134,10 @@ class Table:
         return [row for section in self.sections for row in section.rows]
 
 
-def emit(table: Table, format: str) -> None:
-    """Print the table to standard output in one of `FORMATS`."""
+def emit(table: Table, format: str, piped_width: int = 100_000) -> None:
+    """Print the table to standard output in one of `FORMATS`; `piped_width` is its width where that is no terminal."""
     if format == "terminal":
-        print_table(table)
+        print_table(table, piped_width=piped_width)
     else:
         sys.stdout.write(render(table, format))
 
@@ -218,11 +218,11 @@ def cell_text(cell: Cell, digits: int = 2) -> str:
         case str():
             return cell
         case Measured(mean, None, _):
-            return f"{mean:.{digits}f}"
+            return f"{mean:z.{digits}f}"
         case Measured(mean, sd, _):
-            return f"{mean:.{digits}f} ± {sd:.{digits}f}"
+            return f"{mean:z.{digits}f} ± {sd:.{digits}f}"
         case float():
-            return f"{cell:.{digits}f}"
+            return f"{cell:z.{digits}f}"
         case _:
             return f"{cell:,}"
 
@@ -261,17 +261,17 @@ def table_notes(table: Table) -> list[str]:
 # Terminal
 
 
-def print_table(table: Table, console: Console | None = None) -> None:
+def print_table(table: Table, console: Console | None = None, piped_width: int = 100_000) -> None:
     """Print the table to a terminal. Labels and figures are never cut: what does not fit beside stands below.
 
-    Without `console`, standard output is used; if it is no terminal, lines are as long as the table needs.
+    Without `console`, standard output is used; if it is no terminal, lines are up to `piped_width` columns long.
     """
     from rich.text import Text
 
     if console is None:
         console = make_console(highlight=False)
         if not console.is_terminal:
-            console = make_console(highlight=False, width=100_000)
+            console = make_console(highlight=False, width=piped_width)
     shown = _shown(table)
     if table.banner:
         console.print(Text(in_line(table.banner), style="bold yellow"))

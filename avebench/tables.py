@@ -169,7 +169,7 @@ def slice_table(plan: Plan, results: Mapping[str, Result], kind: Literal["slice"
     the slice `unseen` differs between repetitions.
     """
     shown = measured_rows(plan, results)
-    sections = []
+    sections, pictured = [], True
     for left_out, heading in ((False, "test"), (True, "test_extended: training products left out")):
         sizes = {
             name: counts.examples
@@ -178,6 +178,12 @@ def slice_table(plan: Plan, results: Mapping[str, Result], kind: Literal["slice"
             for name, counts in _slices(result, left_out).items()
             if kind in {None, "category" if name.startswith(CATEGORY) else "slice"}
         }
+        examples = {_examples_of(result, left_out) for _, found in shown for result in found}
+        if (
+            "no-image" in sizes and {sizes["no-image"]} == examples
+        ):  # A set without pictures: the slice would be the whole of it.
+            del sizes["no-image"]
+            pictured = False
         lines = []
         for name, size in sorted(sizes.items()):
             cells: list[Cell] = [str(size), "too few" if size < FEW else None]
@@ -188,6 +194,7 @@ def slice_table(plan: Plan, results: Mapping[str, Result], kind: Literal["slice"
         if lines:
             sections.append(Section(lines, heading))
     notes = [f"A slice of fewer than {FEW} examples is marked 'too few'. Slices are decided from data alone."]
+    notes += [] if pictured else ["No example has a picture, so that there is no slice of those without."]
     word = kind or "slice"
     columns = [Column("n", "n"), Column("remark", ""), *_row_columns(shown)]
     return Table(
@@ -198,6 +205,12 @@ def slice_table(plan: Plan, results: Mapping[str, Result], kind: Literal["slice"
         banner=plan.banner,
         label_heading=word.capitalize(),
     )
+
+
+def _examples_of(result: Result, left_out: bool) -> int | None:
+    """Return the number of examples of test, or of what the train fraction left out; None where nothing was."""
+    scores = result.scores_extended if left_out else result.scores
+    return None if scores is None else scores.examples
 
 
 def attribute_table(plan: Plan, results: Mapping[str, Result]) -> Table:

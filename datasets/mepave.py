@@ -182,7 +182,7 @@ class Dataset(BaseDataset):
                 path = folder / pattern.format(split)
                 if path.is_file():
                     return path
-        expected = " or ".join(pattern.format(split) for pattern in FILES)
+        expected = " nor ".join(pattern.format(split) for pattern in FILES)
         raise AvebenchError(f"{self.folder} holds neither {expected} (also looked in data/). {self.card.obtain}")
 
     def _pictures(self) -> Path:

@@ -98,9 +98,7 @@ def test_what_splits_share_is_counted_by_hand() -> None:
     assert found.same_texts == {"valid": 1, "test": 2}
     assert found.same_products == {"valid": 0, "test": 2}
     assert found.same_ids == {("train", "test"): ["1"]}
-    assert leak_note(stored_counts(found)) == (
-        "Of 4 test examples, the earlier splits hold 2 by text, 2 by product."
-    )
+    assert leak_note(stored_counts(found)) == ("Of 4 test examples, the earlier splits hold 2 by text, 2 by product.")
 
 
 def line(number: int, text: str = "", **more: Any) -> str:

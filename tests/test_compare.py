@@ -22,6 +22,7 @@ from avebench.experiment import experiment_names, experiment_path, load_experime
 from avebench.metrics import Counts
 from avebench.results import Result, load_result
 from avebench.rows import choose_rows, find_rows
+from avebench.sealed import unseal
 
 ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / "results" / "table6" / "demo"
@@ -322,7 +323,7 @@ def test_older_counts_are_completed_from_the_data_or_said_to_be_incomplete(place
 
 
 def _edit(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    path.write_text(json.dumps(unseal(path.read_text()) | changes))
 
 
 def test_unlike_runs_are_refused_with_the_fields_that_differ(place: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_wrong_field_is_named_with_file_and_line(
     ("line", "said"),
     [
         ('{"id": "1", "text": "cut o', "not JSON"),
-        ("[]", "JSON array"),
+        ("[]", "the line is an array"),
         ('{"id": "1", "id": "2", "text": "x"}', "the key stands twice"),
         ("[" * 100_000, "nested too deeply"),
     ],

@@ -104,7 +104,7 @@ GOOD = {"id": "a", "attributes": {"Color": 0.9}, "spans": [{"attribute": "Color"
 SPAN = GOOD["spans"][0]  # type: ignore[index]
 FAULTS = {
     "truncated": (json.dumps(GOOD)[:40], r"line 2: not JSON, character \d+"),
-    "array": ("[1]", "line 2: the line is a JSON array"),
+    "array": ("[1]", "line 2: the line is an array"),
     "deep": ("[" * 100_000, "line 2: .*nested too deeply|line 2: not JSON"),
     "nan": ('{"id": "a", "attributes": {"Color": NaN}}', "line 2: NaN is not a JSON number"),
     "twice": ('{"id": "a", "id": "b"}', "line 2, field 'id': the key stands twice"),
