@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +48,5 @@ def describe_folder(folder: Path) -> DataDescription:
                 f"{path}: there is no field '{field}'. {near_matches(field, DataDescription.model_fields)}"
             ) from None
         raise AvebenchError(f"{path}, field '{field}': {first['msg']} (given: {first['input']!r}).") from None
-    return described.model_copy(update={"name": described.name or folder.resolve().name})
+    called = os.fsencode(folder.resolve().name).decode(errors="replace")  # The same in a locale that is not UTF-8.
+    return described.model_copy(update={"name": described.name or called})

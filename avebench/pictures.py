@@ -107,16 +107,18 @@ def _ends_well(path: Path) -> bool:
     return head == b"\x89PNG\r\n\x1a\n" and tail[4:8] == b"IEND"
 
 
-def _seen_otherwise(folder: Path, names: Sequence[str], content: str) -> bytes:
+def _seen_otherwise(folder: Path, files: Sequence[tuple[bytes, int, int]]) -> bytes:
     """Return what tells a folder apart whose pictures the first versions showed otherwise: nothing, mostly.
 
     Their pixels are not those in the file (`photos.opens_as_stored`), so what was trained on them is not the same. A
-    folder of more than `LARGE_FOLDER` files is not looked through.
+    folder of more than `LARGE_FOLDER` files is not looked through. `files` are name, size and modification time in ns;
+    what was found is remembered by them, wherever the folder stands.
     """
-    if len(names) > LARGE_FOLDER:
+    if len(files) > LARGE_FOLDER:
         return b"opened as seen"
-    memo = cache_folder() / "opened" / place_digest(f"{folder.resolve()}\x1f{content}")
+    memo = cache_folder() / "opened" / hashlib.sha256(repr(files).encode()).hexdigest()
     if (known := read_memo(memo)) is None:
+        names = [os.fsdecode(name) for name, _, _ in files]
         known = "\n".join(name for name in names if not opens_as_stored(folder / name))
         write_memo(memo, known)
     return f"opened as seen\n{known}".encode(errors="surrogateescape") if known else b""
@@ -164,16 +166,16 @@ def folder_digest(folder: Path) -> str:
         return known
     with os.scandir(folder) as entries:
         files = sorted(  # As bytes: in the same order in every locale.
-            (os.fsencode(entry.name), entry.stat().st_size)
+            (os.fsencode(entry.name), entry.stat().st_size, entry.stat().st_mtime_ns)
             for entry in entries
             if not entry.name.startswith(".")
             and Path(entry.name).suffix.lower() not in TEXT_SUFFIXES
             and _is(entry.is_file)
         )
     digest = hashlib.sha256()
-    for name, size in files:
+    for name, size, _ in files:
         digest.update(name + f"\x1f{size}\n".encode())
-    digest.update(_seen_otherwise(folder, [os.fsdecode(name) for name, _ in files], digest.hexdigest()))
+    digest.update(_seen_otherwise(folder, files))
     settled = time.time_ns() - modified > 2_000_000_000  # A file may still be arriving within the clock's resolution.
     if len(files) > LARGE_FOLDER and settled:
         write_memo(memo, digest.hexdigest())

@@ -14,6 +14,7 @@ from typing import Any
 
 from avebench.plan import Plan
 from avebench.results import Result, Store
+from avebench.sealed import DamagedError, read_record, seal
 from avebench.weights import write_atomically
 
 FILE = "requested.json"
@@ -33,11 +34,11 @@ class Requested:
 def read_requested(folder: Path, result: Result) -> tuple[Requested, ...]:
     """Return what a cell was asked for: at least what its result says, of which nothing was kept in earlier versions.
 
-    A file that cannot be read counts as none.
+    A file that cannot be read, or is not what was written, counts as none.
     """
     try:
-        return tuple(Requested(**entry) for entry in json.loads((folder / FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return tuple(Requested(**entry) for entry in read_record(folder / FILE)["rows"])
+    except (DamagedError, LookupError, TypeError):
         return (Requested(result.experiment, result.row, result.profile, None),)
 
 
@@ -54,5 +55,5 @@ def note_requested(plan: Plan, finished: Mapping[str, Result], store: Store) -> 
                 before = read_requested(store.folder(cell.key), result)
                 # What was not kept before is this, if it is the same row.
                 entries = [*(one for one in before if one != replace(entry, settings=None)), entry]
-                content = json.dumps([asdict(one) for one in entries], ensure_ascii=False, indent=1)
+                content = json.dumps(seal({"rows": [asdict(one) for one in entries]}), ensure_ascii=False, indent=1)
                 write_atomically(store.folder(cell.key) / FILE, content + "\n")

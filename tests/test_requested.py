@@ -115,6 +115,6 @@ def test_a_broken_file_of_requests_counts_as_none(tmp_path: Path, content: str) 
     path = table(tmp_path, "mine")
     plan = finish(path, out)
     file = Store(out).folder(plan.cells()[0].key) / FILE
-    assert [entry["row"] for entry in json.loads(file.read_text())] == ["row"]
+    assert [entry["row"] for entry in json.loads(file.read_text())["rows"]] == ["row"]
     file.write_text(content)
     assert key(path, "row", out) == plan.cells()[0].key
