@@ -244,7 +244,9 @@ def _descriptions(tables: Files) -> list[str]:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "experiment"
+    """Return a text as the name of a file: by the same bytes in every locale."""
+    name = re.sub(r"[^\w.-]+", "-", text).strip("-.") or "experiment"
+    return os.fsdecode(name.encode(errors="surrogateescape"))
 
 
 def _find(client: MlflowClient, experiment: str, tag: str, value: str) -> list[Run]:

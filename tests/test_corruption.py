@@ -13,5 +13,5 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, tiny_resnet
 
 
 def test_no_damage_breaks_a_command_or_changes_a_number(place: Path) -> None:
-    counts = corruption.campaign(place, lambda cases: random.Random(7).sample(cases, 60), seed=7)
+    counts = corruption.campaign(place, lambda cases: random.Random(7).sample(cases, 80), seed=7)
     assert counts["refused"] and counts["equal"]
