@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,11 @@ from avebench.leftovers import sweep
 from avebench.owndata import describe_folder
 from avebench.places import expanded, is_folder, shortened
 from avebench.registry import plugin, plugins
+
+ALIKE = 3
+"""How many faults of one kind are shown."""
+_VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d\S*|\([^)]*\)|: \S+\.?$")
+"""What may differ in messages of one kind: quoted names, whatever holds a digit, what stands in brackets, a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +96,22 @@ def dataset_table() -> list[dict[str, str]]:
 def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
     """Yield one row per fault as it is found, and then the counts of what was read, `faults` last.
 
+    Of faults that differ in places, names and numbers alone the first `ALIKE` are shown, and how many more there are.
     The data set is sound if and only if the last row's count is 0.
     """
     kinds: Counter[str] = Counter()
+    alike: Counter[tuple[str | None, str]] = Counter()
+    first: dict[tuple[str | None, str], str] = {}
     for fault in dataset.check():
         kinds["faults"] += 1
-        yield CheckRow(str(fault))
+        kind = fault.field and re.sub(r"\d+", "", fault.field), _VARYING.sub("", fault.message)
+        first.setdefault(kind, str(fault))
+        alike[kind] += 1
+        if alike[kind] <= ALIKE:
+            yield CheckRow(str(fault))
+    for kind, count in alike.items():
+        if count > ALIKE:
+            yield CheckRow(f"... and {count - ALIKE:,} more like: {first[kind]}")
     for what, count in dataset.notes.items():
         yield CheckRow(what, count)
     if not kinds["faults"]:

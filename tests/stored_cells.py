@@ -130,7 +130,7 @@ def result(**changes: object) -> Result:
 def store_cell(out: Path, data: Path, predictions: Sequence[Prediction], **changes: object) -> Result:
     """Store a cell with its predictions under `out`, scored on the test split, and return its result."""
     dataset = open_dataset("jsonl", data, {})
-    rule = SimpleNamespace(names=lambda example: ("no-image", f"category: {CATEGORY}"))
+    rule = SimpleNamespace(names=lambda example: ("unseen", f"category: {CATEGORY}"))
     scores = score_split(dataset.schema(), list(dataset.read("test")), predictions, rule)  # type: ignore[arg-type]
     options = dataset.options.model_dump(mode="json")
     same = {"fingerprint": dataset.fingerprint(), "dataset_options": options, "scores": scores.model_dump()}

@@ -137,6 +137,15 @@ def test_check_stats_and_table_say_what_no_tagger_reaches(tmp_path: Path) -> Non
     assert "Of 2 test examples, the earlier splits hold 1 by text." in shown
 
 
+def test_equal_faults_are_shown_three_times_and_counted(tmp_path: Path) -> None:
+    wrong = "".join(line(number, colour="red") for number in range(40, 60)) + line(60, spans=[{}])
+    rows = list(check_rows(open_dataset("jsonl", folder(tmp_path / "data", wrong), {})))
+    said = [row.what for row in rows]
+    assert [what for what in said if "unknown key" in what][:3] == said[:3] and said[2].startswith("test.jsonl, line 3")
+    assert any(what.startswith("... and 17 more like: test.jsonl, line 1, field 'colour'") for what in said)
+    assert rows[-1].what == "faults" and rows[-1].count == 21
+
+
 def test_an_id_in_two_splits_is_refused_by_every_command(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", line(3, "another text"))
     said = "'p3'"
