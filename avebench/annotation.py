@@ -5,13 +5,13 @@ Counted in one pass over the examples, by split: by `data check`, `data stats`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from avebench.examples import Example, Units, pairs_from_spans, printable
+from avebench.examples import Example, Units, pairs_from_spans
 from avebench.reading import title_key
-from avebench.tagging import fine_units, word_units
+from avebench.tagging import fine_units, spans_to_tags, word_units
 
 SHOWN = 3
 """Number of cases that a sentence shows."""
@@ -31,12 +31,12 @@ class SplitAudit:
     spans: int = 0
     off_boundary: int = 0
     overlapping: int = 0
-    off_fine: int = 0
-    """Off the boundaries of units cut finely (`tagging.fine_units`)."""
-    off_as: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OTHER_OFFSETS, 0))
-    """Off the boundaries if offsets are taken to count something else."""
+    in_fine: int = 0
+    """Of those off the boundaries, the ones that stand on units cut finely (`tagging.fine_units`)."""
+    off_as: dict[str, int] = field(default_factory=dict)
+    """Off the boundaries if offsets are taken to count something else; empty where that was not asked for."""
     spaced: int = 0
-    """Begin or end with white space, be it in units or not."""
+    """On boundaries, but begin or end with white space (units of characters, or given ones)."""
     absent: int = 0
     """Attributes that are known to be absent, over all examples."""
     located: int = 0
@@ -46,13 +46,8 @@ class SplitAudit:
     cases: list[str] = field(default_factory=list)
     """The first spans that are off the boundaries, or begin or end with white space, in words."""
 
-    @property
-    def unreachable(self) -> int:
-        """Return how many gold spans one sequence of tags cannot express."""
-        return self.off_boundary + self.overlapping
-
-    def add(self, example: Example) -> None:
-        """Count an example."""
+    def add(self, example: Example, *, offsets: bool = False) -> None:
+        """Count an example; with `offsets` also how its offsets fare if they are taken to count something else."""
         self.examples += 1
         self.absent += len(example.absent)
         if not example.spans:
@@ -63,36 +58,28 @@ class SplitAudit:
                 self.located += len(values)
                 self.canonical += len(values - written[attribute])
         self.spans += len(example.spans)
-        first = {start: place for place, (start, _) in enumerate(example.tokens)}
-        last = {end: place for place, (_, end) in enumerate(example.tokens)}
-        fine: tuple[set[int], set[int]] | None = None
-        taken: set[int] = set()
+        starts, ends = {start for start, _ in example.tokens}, {end for _, end in example.tokens}
+        off = [span for span in example.spans if span.start not in starts or span.end not in ends]
+        self.off_boundary += len(off)
+        self.overlapping += spans_to_tags(example.spans, example.tokens)[1] - len(off)
+        if off and example.tokens == word_units(example.text):  # Else they are given in the file: no rule cuts them.
+            units = fine_units(example.text)
+            fine_starts, fine_ends = {start for start, _ in units}, {end for _, end in units}
+            self.in_fine += sum(span.start in fine_starts and span.end in fine_ends for span in off)
         for span in example.spans:
-            begin, end = first.get(span.start), last.get(span.end)
             value = example.text[span.start : span.end]
-            off = begin is None or end is None
-            spaced = value != value.strip()
+            spaced = span not in off and value != value.strip()
             self.spaced += spaced
-            if (off or spaced) and len(self.cases) < SHOWN:
-                self.cases.append(f"'{printable(value)}' ({span.attribute}) in {printable(example.id)}")
-            if begin is None or end is None:
-                self.off_boundary += 1
-                if fine is None:
-                    own = example.tokens != word_units(example.text)  # Given in the file: no rule cuts them.
-                    units = example.tokens if own else fine_units(example.text)
-                    fine = {start for start, _ in units}, {end for _, end in units}
-                self.off_fine += span.start not in fine[0] or span.end not in fine[1]
-                continue
-            places = range(begin, end + 1)
-            if not taken.isdisjoint(places):
-                self.overlapping += 1
-            else:
-                taken.update(places)
-        for what, codec in OTHER_OFFSETS.items():
-            self.off_as[what] += _off(_read_as(example, codec), first, last)
+            if (spaced or span in off) and len(self.cases) < SHOWN:
+                self.cases.append(f"'{value}' ({span.attribute}) in {example.id}")
+        if offsets:
+            for what, codec in OTHER_OFFSETS.items():
+                ranges = _read_as(example, codec)
+                off_so = sum(start not in starts or end not in ends for start, end in ranges)
+                self.off_as[what] = self.off_as.get(what, 0) + off_so
 
     def offsets_count(self) -> str | None:
-        """Return what the offsets seem to count instead of code points: read so, all spans stand on units."""
+        """Return what the offsets, counted by `add`, seem to be instead of code points: so all spans stand on units."""
         if self.off_boundary == 0:
             return None
         return next((what for what, off in self.off_as.items() if off == 0), None)
@@ -121,17 +108,12 @@ def _read_as(example: Example, codec: str) -> Sequence[tuple[int, int]]:
     return [(positions.get(span.start, -1), positions.get(span.end, -1)) for span in example.spans]
 
 
-def _off(ranges: Sequence[tuple[int, int]], first: Mapping[int, int], last: Mapping[int, int]) -> int:
-    return sum(start not in first or end not in last for start, end in ranges)
-
-
 SharedIds = dict[tuple[str, str], list[str]]
 """Two splits -> ids that stand in both, sorted."""
 
 
-def shared_ids(splits: Mapping[str, Iterable[Example]]) -> SharedIds:
-    """Return the ids that stand in two splits."""
-    ids = {split: {example.id for example in examples} for split, examples in splits.items()}
+def shared_ids(ids: Mapping[str, Set[str]]) -> SharedIds:
+    """Return the ids that stand in two splits, given by split."""
     pairs = combinations(ids, 2)
     return {(one, other): sorted(both) for one, other in pairs if (both := ids[one] & ids[other])}
 
@@ -148,33 +130,33 @@ class Audit:
     """Split behind the first -> its examples whose text, case and white space aside, stands in an earlier split."""
 
 
-def audit(splits: Mapping[str, Iterable[Example]]) -> Audit:
-    """Count the gold annotation of these splits, in the order given; memory grows with the number of texts."""
+def audit(splits: Mapping[str, Iterable[Example]], *, offsets: bool = False) -> Audit:
+    """Count the gold annotation of these splits, in the order given; memory grows with the number of texts.
+
+    With `offsets` also whether offsets seem to count something else than code points, which takes longer.
+    """
     found = Audit({}, {}, {}, {})
     ids: dict[str, set[str]] = {}
     products: set[int] = set()
     texts: set[int] = set()
     for split, examples in splits.items():
         counted = found.splits[split] = SplitAudit()
-        own_ids: set[str] = set()
+        own = ids[split] = set()
         own_products, own_texts = set(), set()
         shared_products = shared_texts = 0
         for example in examples:
-            counted.add(example)
-            own_ids.add(example.id)
+            counted.add(example, offsets=offsets)
+            own.add(example.id)
             product, text = hash(example.product_id or example.id), hash(title_key(example.text))
             shared_products += product in products
             shared_texts += text in texts
             own_products.add(product)
             own_texts.add(text)
-        for other, known in ids.items():
-            if both := own_ids & known:
-                found.same_ids[(other, split)] = sorted(both)
-        if ids:
+        if len(ids) > 1:
             found.same_products[split], found.same_texts[split] = shared_products, shared_texts
-        ids[split] = own_ids
         products |= own_products
         texts |= own_texts
+    found.same_ids = shared_ids(ids)
     return found
 
 
@@ -182,27 +164,24 @@ def same_id_sentence(shared: SharedIds) -> str | None:
     """Return what is said of ids that stand in two splits; None if there is none."""
     for (one, other), both in shared.items():
         more = f" and {len(both) - 1:,} more" if len(both) > 1 else ""
-        return (
-            f"The id '{printable(both[0])}'{more} stands in {one} and in {other}. Give every example an id of its own."
-        )
+        return f"The id '{both[0]}'{more} stands in {one} and in {other}. Give every example an id of its own."
     return None
 
 
 def reach_sentences(found: Audit, units: Units | None) -> Iterator[str]:
     """Yield what is to be known of spans that taggers cannot reach, by split; `units` are those that a reader cuts."""
     for split, one in found.splits.items():
-        if one.off_boundary or one.spaced:
-            odd = one.off_boundary + (one.spaced if units == "character" else 0)
+        if odd := one.off_boundary + one.spaced:
             yield (
                 f"{split}: {odd:,} of {one.spans:,} spans begin or end inside a unit, or with white space: "
                 f"{', '.join(one.cases)}{', ...' if odd > len(one.cases) else ''}."
             )
         if (counts := one.offsets_count()) is not None:
             yield f"{split}: read as {counts}, all offsets stand on units. They must count code points: convert them."
-        elif units == "word" and one.off_fine < one.off_boundary:
+        elif units == "word" and one.in_fine:
             yield (
                 f"{split}: --option units=fine, which also cuts between letters and digits, would reach "
-                f"{one.off_boundary - one.off_fine:,} of these {one.off_boundary:,}."
+                f"{one.in_fine:,} of these {one.off_boundary:,}."
             )
         if one.overlapping:
             yield (
@@ -221,7 +200,13 @@ def leak_sentences(found: Audit) -> Iterator[str]:
             yield f"{split}: {products:,} of {total:,} examples are of products of an earlier split."
 
 
-def reach_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
+def annotation_notes(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return what is to be known of figures on an annotation, from what their results store (`stored_counts`)."""
+    notes = (_reach_note(counts), _leak_note(counts), *_scoring_notes(counts))
+    return [note for note in notes if note is not None]
+
+
+def _reach_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     """Return the note of a table on gold spans out of reach, from what its results store; None if there are none."""
     parts = [
         f"{one['off_boundary'] + one['overlapping']:,} of {one['spans']:,} in {split} ({one['off_boundary']:,} off the "
@@ -234,7 +219,7 @@ def reach_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     )
 
 
-def leak_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
+def _leak_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     """Return the note of a table on test examples that training or validation holds; None if there are none."""
     test = counts.get("test", {})
     shared = [f"{test[f'same_{what}s']:,} by {what}" for what in ("text", "product") if test.get(f"same_{what}s")]
@@ -243,7 +228,7 @@ def leak_note(counts: Mapping[str, Mapping[str, int]]) -> str | None:
     return f"Of {test['examples']:,} test examples, the earlier splits hold {', '.join(shared)}."
 
 
-def scoring_notes(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def _scoring_notes(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """Yield what is to be known of figures on such an annotation, from what results store."""
     test = counts.get("test", {})
     if absent := test.get("absent", 0):

@@ -115,7 +115,7 @@ def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
     for what, count in dataset.notes.items():
         yield CheckRow(what, count)
     if not kinds["faults"]:
-        found = audited(dataset)
+        found = _audited(dataset, offsets=True)
         if (twice := same_id_sentence(found.same_ids)) is not None:
             kinds["faults"] += not dataset.repeats_ids
             yield CheckRow(twice)
@@ -124,10 +124,10 @@ def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
     yield CheckRow("faults", kinds["faults"])
 
 
-def audited(dataset: Dataset) -> Audit:
+def _audited(dataset: Dataset, *, offsets: bool = False) -> Audit:
     """Return the audit of all splits, read by a reader of its own: the notes of `dataset` stay as they are."""
     reader = type(dataset)(dataset.card, dataset.folder, dataset.options)
-    return audit({split: reader.read(split) for split in SPLITS})
+    return audit({split: reader.read(split) for split in SPLITS}, offsets=offsets)
 
 
 def stats_rows(dataset: Dataset) -> list[StatisticsRow]:
@@ -142,7 +142,7 @@ def stats_rows(dataset: Dataset) -> list[StatisticsRow]:
 
 def _audit_figures(dataset: Dataset) -> dict[str, str]:
     """Return what taggers cannot reach, and what splits share, by split; AvebenchError if two splits share an id."""
-    found = audited(dataset)
+    found = _audited(dataset)
     if not dataset.repeats_ids and (twice := same_id_sentence(found.same_ids)) is not None:
         raise AvebenchError(twice)
     reach = {

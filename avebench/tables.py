@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
-from avebench.annotation import leak_note, reach_note, scoring_notes
+from avebench.annotation import annotation_notes
 from avebench.errors import AvebenchError
 from avebench.experiment import Published, published_marks, published_of
 from avebench.longtexts import long_text_notes
@@ -136,8 +136,9 @@ def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[s
         last = sum(_ends_best(result) for result in found)
         if last:
             rising.append(f"{planned.row.label} ({last} of {len(found)})")
-    stored = next((found[0].annotation for _, found in rows if found and found[0].annotation), {})
-    notes += [note for note in (reach_note(stored), leak_note(stored), *scoring_notes(stored)) if note is not None]
+    notes += annotation_notes(
+        next((result.annotation for _, found in rows for result in found if result.annotation), {})
+    )
     if rising:
         notes.append(f"Still rising, best on validation at the last step (repetitions): {', '.join(rising)}.")
     return notes

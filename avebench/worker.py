@@ -216,7 +216,8 @@ def read_material(dataset: Dataset, fraction: float, repetition: int) -> Materia
     for split, examples in splits.items():
         if not examples:
             raise AvebenchError(f"The split '{split}' of {dataset.card.name} has no examples. Check its files.")
-    if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(splits))) is not None:
+    ids = {split: {example.id for example in examples} for split, examples in splits.items()}
+    if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(ids))) is not None:
         raise AvebenchError(twice)
     used, left_out = split_by_fraction(splits["train"], fraction, repetition)
     rule = SliceRule(splits["train"], used, dataset.schema().units)

@@ -10,7 +10,7 @@ from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.annotation import audit, scoring_notes, stored_counts
+from avebench.annotation import annotation_notes, audit, stored_counts
 from avebench.data import convert, open_dataset
 from avebench.errors import AvebenchError
 from avebench.examples import Example, Prediction, Span
@@ -100,10 +100,10 @@ def test_tables_say_that_an_annotation_is_partial_or_canonical() -> None:
         {"Kind": frozenset({"dress"})},
         absent=frozenset({"C"}),
     )
-    partial, canonical = scoring_notes(stored_counts(audit({"test": [example]})))
+    partial, canonical = annotation_notes(stored_counts(audit({"test": [example]})))
     assert "1 times an attribute is known to be absent" in partial and "annotated F1 leaves it out" in partial
     assert canonical.startswith("Of 1 gold values in test, 1 are written otherwise than in the text")
-    assert list(scoring_notes({})) == []
+    assert annotation_notes({}) == []
 
 
 def lines(*records: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
+from avebench.annotation import annotation_notes
 from avebench.comparison.contrasts import FEW_PRODUCTS, Comparison, Kind, Line, System
 from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.examples import Example, Prediction, printable
@@ -202,6 +203,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if set(protocols.values()) != {"native"}:
         notes.append("Protocols: " + ", ".join(f"{label} {protocol}" for label, protocol in protocols.items()) + ".")
     notes += long_text_notes([(system.label, system.results) for system in systems])
+    results = [result for system in systems for result in system.results]
+    notes += annotation_notes(next((result.annotation for result in results if result.annotation), {}))
     machines = {machine_of(result) for system in systems for result in system.results if result.parameters}
     if len(machines) > 1:
         notes.append(f"Times were measured on different machines: {'; '.join(sorted(machines))}.")
