@@ -18,6 +18,7 @@ from avebench.controls import Control
 from avebench.errors import AvebenchError, near_matches
 from avebench.experiment import Row, describe, known_keys, profile_options
 from avebench.metrics import METRICS
+from avebench.nesting import DEEPEST
 from avebench.reading import is_encodable
 from avebench.registry import Plugin, plugin
 from avebench.results import shown_data
@@ -292,7 +293,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         parts = name.split(".")
         if not equals or not all(parts):
             raise AvebenchError(f"--set {setting}: write KEY=VALUE, for instance --set training.steps=100.")
-        if len(parts) > tomltext.DEEPEST:
+        if len(parts) > DEEPEST:
             raise AvebenchError(f"--set {name[:40]}...: no option has so many parts. Give it as training.steps=100.")
         try:
             value = tomltext.parse(f"value = {text}", name, fields=False)["value"]

@@ -16,6 +16,7 @@ from avebench.disk import full_disk
 from avebench.errors import AvebenchError, DiskFullError
 from avebench.places import shortened
 from avebench.printing import visible_output
+from avebench.weights import damaged_memos
 
 FAULT, REFUSED, INTERRUPTED, CLOSED_PIPE, TERMINATED = 1, 2, 130, 141, 143
 """Exit codes of commands that do not end by themselves; those of signals are 128 and their number, as in a shell."""
@@ -37,6 +38,8 @@ def enter(command: Callable[[], object], *, debug: bool) -> int:
 def _entered(command: Callable[[], object], debug: bool) -> int:
     try:
         code = _code_of(command)
+        if damaged_memos:
+            print(f"avebench: damaged entries of the cache, made anew: {len(damaged_memos)}.", file=sys.stderr)
         # Here and not at the exit of Python, where a closed pipe or a full disk can no longer be answered.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -11,6 +11,7 @@ from typing import Any
 from avebench.dataset import Fault
 from avebench.errors import AvebenchError, near_matches
 from avebench.examples import Span
+from avebench.nesting import too_deep
 from avebench.reading import numbered_lines
 
 SPAN_KEYS = ("attribute", "start", "end")
@@ -63,13 +64,13 @@ def parse_object(text: str, keys: Iterable[str]) -> dict[str, Any]:
 
 def json_object(text: str) -> dict[str, Any]:
     """Return the JSON object of a line, whatever its keys; FieldError if it is none, or has a repeated key."""
+    if too_deep(text) is not None:
+        raise FieldError(None, "the line is nested too deeply.")
     try:
         record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         message = f"not JSON, character {error.pos + 1}: {error.msg}. Is the line cut off?"
         raise FieldError(None, message) from None
-    except RecursionError:
-        raise FieldError(None, "the line is nested too deeply.") from None
     except ValueError:
         raise FieldError(None, "not JSON: a number has thousands of digits. Is a separator missing?") from None
     if not isinstance(record, dict):

@@ -13,6 +13,7 @@ from typing import Literal
 from avebench.errors import AvebenchError
 from avebench.examples import Picture
 from avebench.photos import opens_as_stored
+from avebench.places import exists, is_file
 from avebench.weights import cache_folder, place_digest, read_memo, write_memo
 
 TEXT_SUFFIXES = frozenset({".csv", ".json", ".jsonl", ".md", ".sample", ".toml", ".tsv", ".txt"})
@@ -32,7 +33,7 @@ def picture_at(
     """
     path = _on_disk(path)
     if missing_images == "blank":
-        if not is_picture_file(path):
+        if not is_file(path):
             counts["pictures missing"] += 1
             return None
         if not _ends_well(path) and picture_fault(path) is not None:
@@ -49,23 +50,11 @@ def _on_disk(path: Path) -> Path:
         return path
 
 
-def is_picture_file(path: Path) -> bool:
-    """Return True if there is a file; a name that no file system accepts names none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # Longer than a name may be, or with a zero character.
-        return False
-
-
 def picture_fault(path: Path) -> str | None:
     """Return what is wrong with a picture file after decoding all of it, or None."""
     path = _on_disk(path)
-    if not is_picture_file(path):
-        try:
-            there = path.exists()
-        except (OSError, ValueError):
-            there = False
-        return "the picture is no regular file" if there else "the picture is missing"
+    if not is_file(path):
+        return "the picture is no regular file" if exists(path) else "the picture is missing"
     try:
         Picture(path.name, path).open()
     except AvebenchError:

@@ -29,6 +29,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is anything; False for a name that is too long, holds a zero, or is a loop of links."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def shortened(name: str, most: int = 80) -> str:
     """Return a name for a message: of one that is too long for any file its beginning."""
     return name if len(name) <= 255 else f"{name[:most]}... ({len(name):,} characters)"

@@ -191,6 +191,11 @@ class Result(BaseModel):
     finished: float
     """Unix time at which the result was written."""
 
+    @property
+    def shown_dataset(self) -> str:
+        """Return the name of the data set for people."""
+        return shown_data(self.dataset, self.dataset_title)
+
 
 def shown_data(name: str, title: str) -> str:
     """Return the name of a data set for people: a user's own by its title, with the reader behind it."""

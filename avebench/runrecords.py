@@ -35,7 +35,7 @@ def track(
     another database, or one made anew where one was deleted, is given it too. MLflow is imported only if there is
     something to give. AvebenchError if the tracking URI is a folder.
     """
-    target, name = tracking_uri(), place(plan).name
+    target, name = tracking_uri(), _data_name(plan)
     cells = [cell for cell in plan.cells() if cell.key in results]
     markers = {cell.key: store.folder(cell.key) / f"tracked-{plan.name}" for cell in cells}
     identity, waiting = database_identity(target), f"waits {uri_digest(target)}"
@@ -54,6 +54,11 @@ def track(
         noted = _noted(marker)
         if note is not None and note not in noted:
             write_atomically(marker, "".join(f"{line}\n" for line in [*noted, note]))
+
+
+def _data_name(plan: Plan) -> str:
+    """Return the data set with its train fraction, as MLflow names it."""
+    return plan.data.shown + place(plan).name.removeprefix(plan.data.name)
 
 
 def _noted(marker: Path) -> list[str]:
@@ -135,7 +140,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     metrics |= {_COSTS[cost.name]: cost.values[0] for cost in costs_of([result]) if cost.name in _COSTS and cost.values}
     return RunRecord(
         experiment=plan.name,
-        dataset=place(plan).name.replace(plan.data.name, plan.data.shown, 1),
+        dataset=_data_name(plan),
         fingerprint=result.fingerprint,
         row=cell.row,
         group=sha256(group),

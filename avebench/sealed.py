@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from avebench.weights import write_atomically
+from avebench.nesting import too_deep
+from avebench.weights import bytes_digest, write_atomically
 
 DIGEST = "digest"
 """Key of a record's own digest."""
@@ -36,9 +37,11 @@ def seal(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def unseal(text: str) -> dict[str, Any]:
     """Return the record that a text holds, without its digest; DamagedError if it is none, or not what was written."""
+    if too_deep(text) is not None:
+        raise DamagedError("it is nested too deeply")
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DamagedError(f"it is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise DamagedError("it is not a JSON object")
@@ -60,7 +63,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def write_digests(folder: Path, names: Iterable[str]) -> None:
     """Keep the digests of these files of a folder beside them, with those that are kept already."""
-    kept = {**_kept(folder), **{name: _file_digest(folder / name) for name in names}}
+    kept = {**_kept(folder), **{name: bytes_digest(folder / name) for name in names}}
     write_atomically(folder / DIGESTS, json.dumps(seal(kept), indent=1) + "\n")
 
 
@@ -68,7 +71,7 @@ def check_digest(folder: Path, name: str) -> None:
     """Raise DamagedError if a file of a folder is gone, or not what its digest was taken of, where that is kept."""
     digest = _kept(folder).get(name)
     try:
-        found = _file_digest(folder / name) if digest is not None else None
+        found = bytes_digest(folder / name) if digest is not None else None
     except OSError as error:
         raise DamagedError(error.strerror or str(error)) from None
     if found != digest:
@@ -80,8 +83,3 @@ def _kept(folder: Path) -> dict[str, Any]:
         return read_record(folder / DIGESTS)
     except DamagedError:  # Nothing is known then, as in a folder of an earlier version.
         return {}
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Callable
 from typing import Any
 
 from avebench.errors import AvebenchError
+from avebench.nesting import DEEPEST, too_deep
 
-DEEPEST = 32
-"""Tables and lists within each other beyond this number are a slip, and more than Python can follow."""
 _DIGITS = re.compile("[0-9_]{1000}")
 _LARGEST = 2**63 - 1
 """Of a whole number of TOML."""
@@ -23,23 +21,24 @@ def parse(text: str, place: str, *, fields: bool = True) -> dict[str, Any]:
     With `fields` it names the field as well, or the line of what cannot be read. tomllib.TOMLDecodeError, which the
     caller answers, if it is no TOML.
     """
+    if (deep := too_deep(text)) is not None:
+        where = f", line {_line(text, deep)}" if fields else ""
+        raise AvebenchError(f"{place}{where}: brackets stand too deep in each other; at most {DEEPEST} may.")
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
-    except RecursionError:
-        where = _line(text, lambda line: line.count("[") + line.count("{") > DEEPEST) if fields else ""
-        raise AvebenchError(f"{place}{where}: brackets stand too deep in each other; at most {DEEPEST} may.") from None
     except ValueError:
-        where = _line(text, lambda line: _DIGITS.search(line) is not None) if fields else ""
+        digits = _DIGITS.search(text)
+        where = f", line {_line(text, digits.start())}" if fields and digits else ""
         raise AvebenchError(f"{place}{where}: a number has too many digits. Give one of at most 64 bits.") from None
     _check(content, place, (), fields)
     return content
 
 
-def _line(text: str, wrong: Callable[[str], bool]) -> str:
-    """Return the first line that is `wrong`, in words; empty if none is."""
-    return next((f", line {number}" for number, line in enumerate(text.split("\n"), start=1) if wrong(line)), "")
+def _line(text: str, position: int) -> int:
+    """Return the line, counted from 1, of a position."""
+    return text.count("\n", 0, position) + 1
 
 
 def _check(value: Any, place: str, field: tuple[str, ...], named: bool) -> None:

@@ -96,6 +96,12 @@ def read_memo(path: Path) -> str | None:
     return None
 
 
+def bytes_digest(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, read now."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, remembered in the cache by path, size and modification time."""
     status = path.stat()
@@ -103,8 +109,7 @@ def file_digest(path: Path) -> str:
     memo = cache_folder() / "digests" / place_digest(identity)
     if (known := read_memo(memo)) is not None:
         return known
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = bytes_digest(path)
     write_memo(memo, digest)
     return digest
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from avebench.dataset import Fault
+from avebench.nesting import too_deep
 
 CHUNK = 1 << 18
 """Bytes read at a time."""
@@ -43,6 +44,7 @@ class _Buffer:
         self.ended = False
         self._line = 1
         self._counted = 0
+        self._deep: int | None = None  # Where `text` is nested too deeply to be parsed.
 
     def line(self) -> int:
         """Return the line, counted from 1, of the current position."""
@@ -68,6 +70,7 @@ class _Buffer:
         except UnicodeDecodeError as error:
             self.text += error.object[: error.start].decode("utf-8")
             raise _NotJSONError("a byte is not UTF-8", len(self.text)) from None
+        self._deep = too_deep(self.text)
 
     def next_character(self) -> str:
         """Return the next character that is not white space, without taking it; the empty string at the end."""
@@ -83,20 +86,22 @@ class _Buffer:
         """Take one JSON value."""
         self.next_character()
         while True:
+            text = self.text[: self._deep]
             try:
-                value, end = _DECODER.raw_decode(self.text, self.position)
+                value, end = _DECODER.raw_decode(text, self.position)
             except json.JSONDecodeError as error:
                 open_string = error.msg.startswith("Unterminated string")
-                if self.ended or not (open_string or error.pos > len(self.text) - _CUT_OFF):
+                near_end = open_string or error.pos > len(text) - _CUT_OFF
+                if near_end and self._deep is not None:
+                    raise _NotJSONError("a product is nested too deeply", self.position) from None
+                if self.ended or not near_end:
                     breaks_off = open_string or error.pos >= len(self.text)
                     raise _NotJSONError("the file breaks off" if breaks_off else error.msg, error.pos) from None
-            except RecursionError:
-                raise _NotJSONError("a product is nested too deeply", self.position) from None
             except ValueError:
                 raise _NotJSONError("a number of a product has thousands of digits", self.position) from None
             else:
                 # A number near the end of what has been read may go on: "1" with "e+" behind it.
-                if end + _NUMBER_GOES_ON <= len(self.text) or self.ended:
+                if end + _NUMBER_GOES_ON <= len(text) or self.ended:
                     self.position = end
                     return value
             self.more()

@@ -1,6 +1,9 @@
 """Tiny encoders with random weights, for tests that need the shape of BERT or RoBERTa but not its knowledge."""
 
+import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,23 @@ def write_tiny_bert(folder: Path) -> Path:
         BertModel(config).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(PIECES), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def refusal_of_config(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str, dict[str, object]], str]:
+    """Return a function that says how a text encoder is refused: the folder of a fixture, its config.json changed."""
+    from avebench.errors import AvebenchError
+    from avebench.nn.text_encoder import TextEncoder
+
+    def refused(folder: str, changes: dict[str, object]) -> str:
+        shutil.copytree(request.getfixturevalue(folder), tmp_path, dirs_exist_ok=True)
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+        with pytest.raises(AvebenchError) as caught:
+            TextEncoder(str(tmp_path), "word")
+        return str(caught.value)
+
+    return refused
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from typing import Any
 from unittest import mock
 
 from PIL import Image
+from small_table import EXPERIMENT
 
 from avebench import cells, rows, weights
 from avebench.cli import app
@@ -31,34 +32,6 @@ from avebench.errors import AvebenchError
 from avebench.runner import Failure
 from avebench.worker import Job, finish_cell
 
-EXPERIMENT = """
-title = "Mine"
-dataset = "jsonl"
-metrics = ["tag_f1", "cls_f1"]
-[defaults.options]
-text_encoder = "{bert}"
-image_encoder = "{resnet}"
-image_size = 8
-image_tuned = false
-range_threshold = 0.2
-[defaults.options.training]
-learning_rates = {{ default = 1e-2 }}
-batch_size = 8
-steps = 6
-validate_every = 3
-[[rows]]
-label = "dictionary"
-model = "dictionary"
-[[rows]]
-label = "DRAM"
-model = "dram"
-options = {{ fusion = "tem", arm = "prototype" }}
-[[rows]]
-label = "shuffled"
-model = "dram"
-options = {{ fusion = "tem", arm = "prototype" }}
-control = {{ pictures = "shuffled" }}
-"""
 NEEDED = ["--experiment", "mine.toml", "--device", "cpu"]
 COMMANDS: dict[str, list[str]] = {
     "run": ["run", "mine.toml", "--data", "data", "--no-mlflow", "--format", "json"],
@@ -226,7 +199,7 @@ def campaign(
     for name, ended in expected.items():
         assert ended.code == 0, (name, ended.err)
     results = [json.loads(path.read_text()) for path in (place / "runs" / "cells").glob("*/result.json")]
-    control = next(result["key"] for result in results if result["row"] == "shuffled")
+    control = next(result["key"] for result in results if result["row"] == "DRAM, shuffled")
     every = [(file, harm, name) for file in stored_files(place) for harm in HARMS for name in COMMANDS]
     # Without its result a cell is no damaged one: compare runs it again, and prints another time.
     cases = chosen([one for one in every if (one[0].name, *one[1:]) != ("result.json", "removed", "compare")])

@@ -22,6 +22,7 @@ TABLE = 'title = "A table"\ndataset = "demo"\nmetrics = ["tag_f1"]\n'
 ROW = '[[rows]]\nlabel = "{0}"\nmodel = "{0}"\n'
 PLUGIN = """
 import errno, os
+from avebench.examples import Prediction
 from avebench.model import Model as Base, ModelCard, ModelConfig
 
 CARD = ModelCard(
@@ -43,7 +44,7 @@ class Model(Base):
         return {}
 
     def predict(self, examples):
-        raise NotImplementedError
+        return [Prediction(example.id, {}, {}, ()) for example in examples]
 """
 
 

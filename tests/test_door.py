@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from commandline import COMMAND, avebench, environment
+from small_table import ONE_ROW
 
 from avebench.cells import parse_settings
 from avebench.devices import check_device, threads
@@ -27,15 +28,6 @@ from avebench.model import ModelCard, ModelConfig
 CARD = ModelCard(
     name="mine", summary="made up", paper="none", year=2026, modality="T", family="test", implementation=1
 )
-"""
-TABLE = """
-title = "A table"
-dataset = "demo"
-metrics = ["tag_f1"]
-[[rows]]
-label = "{label}"
-model = "{model}"
-options = {{ {options} }}
 """
 SLOW = """
 import os, time
@@ -79,7 +71,7 @@ if __name__ == "__main__":
 
 def _table(folder: Path, label: str = "mine", model: str = "mine", options: str = "") -> Path:
     path = folder / "mine.toml"
-    path.write_text(TABLE.format(label=label, model=model, options=options))
+    path.write_text(ONE_ROW.format(label=label, model=model, options=options))
     return path
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -374,14 +375,13 @@ def test_gold_values_behind_the_limit_are_counted_by_span_or_by_string() -> None
     ],
 )
 def test_a_config_that_no_encoder_can_be_built_from_is_refused(
-    folder: str, changes: dict[str, object], said: str, tmp_path: Path, request: pytest.FixtureRequest
+    folder: str,
+    changes: dict[str, object],
+    said: str,
+    tmp_path: Path,
+    refusal_of_config: Callable[[str, dict[str, object]], str],
 ) -> None:
-    shutil.copytree(request.getfixturevalue(folder), tmp_path, dirs_exist_ok=True)
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
-    with pytest.raises(AvebenchError) as caught:
-        TextEncoder(str(tmp_path), "word")
-    message = str(caught.value)
+    message = refusal_of_config(folder, changes)
     assert said in message and str(tmp_path) in message and "\n" not in message
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from commandline import COMMAND, avebench, environment
 from PIL import Image
+from small_table import EXPERIMENT
 
 from avebench.cli import app
 from avebench.errors import AvebenchError
@@ -29,34 +30,6 @@ from avebench.scoring import score_file
 from avebench.weights import cache_folder
 from avebench.worker import Job, finish_cell
 
-EXPERIMENT = """
-title = "Mine"
-dataset = "jsonl"
-metrics = ["tag_f1"]
-[defaults.options]
-text_encoder = "{bert}"
-image_encoder = "{resnet}"
-image_size = 8
-image_tuned = false
-range_threshold = 0.2
-[defaults.options.training]
-learning_rates = {{ default = 1e-2 }}
-batch_size = 8
-steps = 10
-validate_every = 5
-[[rows]]
-label = "dictionary"
-model = "dictionary"
-[[rows]]
-label = "DRAM"
-model = "dram"
-options = {{ fusion = "tem", arm = "prototype" }}
-[[rows]]
-label = "DRAM, shuffled"
-model = "dram"
-options = {{ fusion = "tem", arm = "prototype" }}
-control = {{ pictures = "shuffled" }}
-"""
 BASE = ("predict", "--experiment", "mine.toml", "--row", "dictionary")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from commandline import avebench
+from small_table import ONE_ROW
 from stored_cells import result
 
 from avebench.errors import AvebenchError
@@ -15,20 +16,10 @@ from avebench.report.stored import read_stored
 from avebench.requested import FILE, note_requested, read_requested
 from avebench.results import Store
 
-TABLE = """
-title = "{title}"
-dataset = "demo"
-metrics = ["tag_f1"]
-[[rows]]
-label = "{label}"
-model = "{model}"
-options = {{ {options} }}
-"""
-
 
 def table(folder: Path, name: str, *, label: str = "row", model: str = "opentag", options: str = "") -> str:
     path = folder / f"{name}.toml"
-    path.write_text(TABLE.format(title=name, label=label, model=model, options=options))
+    path.write_text(ONE_ROW.format(label=label, model=model, options=options))
     return str(path)
 
 
@@ -53,7 +44,7 @@ def key(path: str, row: str, out: Path) -> str:
 
 def test_every_command_finds_what_an_equal_table_ran(tmp_path: Path) -> None:
     for name, labels in (("x", ("dict", "two")), ("y", ("dict", "zwei"))):
-        first, second = (TABLE.format(title=name, label=label, model="dictionary", options="") for label in labels)
+        first, second = (ONE_ROW.format(label=label, model="dictionary", options="") for label in labels)
         (tmp_path / f"{name}.toml").write_text(first + second[second.index("[[rows]]") :])
     for name in ("x.toml", "y.toml"):
         assert avebench(tmp_path, "run", name, "--no-mlflow").returncode == 0

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -212,11 +213,10 @@ def test_a_broken_encoder_is_one_clear_error(
     ],
 )
 def test_an_encoder_without_room_for_a_text_is_refused(
-    folder: str, changes: dict[str, object], field: str, tmp_path: Path, request: pytest.FixtureRequest
+    folder: str,
+    changes: dict[str, object],
+    field: str,
+    tmp_path: Path,
+    refusal_of_config: Callable[[str, dict[str, object]], str],
 ) -> None:
-    shutil.copytree(request.getfixturevalue(folder), tmp_path, dirs_exist_ok=True)
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
-    with pytest.raises(AvebenchError) as caught:
-        TextEncoder(str(tmp_path), "word")
-    assert str(tmp_path) in str(caught.value) and f"config.json of the encoder {tmp_path}, {field}" in str(caught.value)
+    assert f"config.json of the encoder {tmp_path}, {field}" in refusal_of_config(folder, changes)

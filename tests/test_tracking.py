@@ -344,13 +344,14 @@ def test_names_are_those_that_mlflow_allows() -> None:
         _validate_metric_name(tracking._name(name))
 
 
-def tracked(out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def tracked(out: Path, monkeypatch: pytest.MonkeyPatch, data: str = "demo", shown: str = "demo") -> Callable[[], None]:
     """Return a function that gives MLflow the one result of a made-up table, as every run of the table does."""
     cell = SimpleNamespace(key=record(out).key)
-    plan: Any = SimpleNamespace(name="table6", cells=lambda: [cell])
-    monkeypatch.setattr(runrecords, "run_record", lambda plan, cell, result, store: record(out))
+    known = SimpleNamespace(name=data, shown=shown)
+    plan: Any = SimpleNamespace(name="table6", cells=lambda: [cell], data=known)
+    monkeypatch.setattr(runrecords, "run_record", lambda plan, cell, result, store: record(out, dataset=shown))
     monkeypatch.setattr(runrecords, "_artifacts", lambda *_: TABLES)
-    monkeypatch.setattr(runrecords, "place", lambda plan: Path("demo"))
+    monkeypatch.setattr(runrecords, "place", lambda plan: Path(data))
     results: Any = {cell.key: None}
     return lambda: runrecords.track(plan, Store(out), results, [], [], [], anew=False)
 
@@ -395,9 +396,12 @@ def test_a_marker_of_an_earlier_version_names_no_database(
     assert marker.read_text().splitlines() == [database_identity(uri)]
 
 
-def test_a_server_that_is_away_is_asked_once(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("data", "shown"), [("demo", "demo"), ("jsonl", "shoes (jsonl)")])
+def test_a_server_that_is_away_is_asked_once(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch, data: str, shown: str
+) -> None:
     out = tmp_path / "runs"
-    track = tracked(out, monkeypatch)
+    track = tracked(out, monkeypatch, data, shown)
     asked: list[str] = []
 
     def away(records: object, tables: object, uri: str) -> int:
@@ -415,7 +419,7 @@ def test_a_server_that_is_away_is_asked_once(tmp_path: Path, uri: str, monkeypat
     # Another database is given it all the same; then nothing waits.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     track()
-    assert sorted(runs(uri)) == ["a", "a, repetition 0"]
+    assert sorted(runs(uri, f"table6 on {shown}")) == ["a", "a, repetition 0"]
 
 
 def test_sync_says_what_it_did(tmp_path: Path, uri: str) -> None:

@@ -22,7 +22,7 @@ from avebench.plan import Plan
 from avebench.predictions import read_predictions
 from avebench.recording import recorded_folder, slug
 from avebench.requested import note_requested
-from avebench.results import Result, Store, load_result, shown_data
+from avebench.results import Result, Store, load_result
 from avebench.subsets import product_of
 from avebench.worker import TEST, Material, read_material
 
@@ -173,14 +173,7 @@ def recorded_rows(folder: Path, rows: Sequence[Row], repetitions: int | None, da
         systems.append(System(row.label, row.protocol, tuple(result for result, _ in found), tuple(counts)))
     predictions = tuple(tuple(path.with_suffix(".predictions.jsonl.gz") for _, path in found) for found in results)
     notes = [f"Recorded results of {folder}.", *notes]
-    return Finished(
-        tuple(systems),
-        predictions,
-        gold,
-        shown_data(results[0][0][0].dataset, results[0][0][0].dataset_title),
-        "",
-        tuple(notes),
-    )
+    return Finished(tuple(systems), predictions, gold, results[0][0][0].shown_dataset, "", tuple(notes))
 
 
 def _gold_of(results: Sequence[Result], data: Path | None) -> tuple[list[Example] | None, list[str]]:

@@ -14,7 +14,7 @@ from avebench.experiment import Row, experiment_path, load_experiment
 from avebench.inference.trained import SHOWN
 from avebench.registry import plugin
 from avebench.requested import read_requested
-from avebench.results import Result, Store, shown_data
+from avebench.results import Result, Store
 from avebench.rows import find_rows, is_cell_of
 from avebench.weights import RUNS
 
@@ -101,7 +101,7 @@ def _listed(results: Sequence[Result]) -> str:
     """Return the cells with what tells them apart."""
     facts = [
         {
-            "data set": shown_data(result.dataset, result.dataset_title),
+            "data set": result.shown_dataset,
             "data": result.fingerprint[:SHOWN],
             "train fraction": f"{result.train_fraction:g}",
             "repetition": str(result.repetition),
