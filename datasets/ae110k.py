@@ -28,12 +28,12 @@ from typing import Any
 
 from pydantic import Field
 
-from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.dataset import Dataset as BaseDataset
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Span
-from avebench.reading import examples_of, numbered_lines, split_of, title_key
-from avebench.tagging import word_units
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.examples import AttributeSchema, Example, Span
+from avebench.contracts.tagging import word_units
+from avebench.data.reading import examples_of, numbered_lines, split_of, title_key
+from avebench.files.errors import AvebenchError
 
 CARD = DatasetCard(
     name="ae110k",

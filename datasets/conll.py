@@ -16,14 +16,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from avebench.columntags import UNLABELLED, Scheme, bio_tags, is_tag, wrong_tag
-from avebench.conll import Comments, Row, count_unlabelled, sentences_of
-from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.dataset import Dataset as BaseDataset
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, pairs_from_spans
-from avebench.reading import examples_of, numbered_lines
-from avebench.tagging import orphans, tags_to_spans
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.examples import AttributeSchema, Example, pairs_from_spans
+from avebench.contracts.tagging import orphans, tags_to_spans
+from avebench.data.columntags import UNLABELLED, Scheme, bio_tags, is_tag, wrong_tag
+from avebench.data.conll import Comments, Row, count_unlabelled, sentences_of
+from avebench.data.reading import examples_of, numbered_lines
+from avebench.files.errors import AvebenchError
 
 CARD = DatasetCard(
     name="conll",

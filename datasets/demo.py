@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from avebench.dataset import Dataset as BaseDataset
-from avebench.dataset import DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.examples import AttributeSchema, Example
 from avebench.datasets.demo_generator import candidates_of, generate, optimal_f1, samples, text_only_ceiling
 from avebench.datasets.demo_words import ATTRIBUTES, CATEGORIES
-from avebench.examples import AttributeSchema, Example
 
 __all__ = ["CARD", "Dataset", "Options", "digest", "generate", "split_ceiling", "text_only_ceiling"]
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, partial
 
+from avebench.contracts.examples import Example, Picture, Span, pairs_from_spans
 from avebench.datasets.demo_pictures import Look, far_colour, render
 from avebench.datasets.demo_stream import Stream
 from avebench.datasets.demo_words import (
@@ -45,7 +46,6 @@ from avebench.datasets.demo_words import (
     WEIGHTS,
     Family,
 )
-from avebench.examples import Example, Picture, Span, pairs_from_spans
 
 WORD = re.compile(r"\w+|[^\w\s]")
 SENTENCES = {1: 80, 2: 20}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from avebench.seeds import derive_seed
+from avebench.contracts.seeds import derive_seed
 
 Item = TypeVar("Item")
 _MASK = (1 << 64) - 1

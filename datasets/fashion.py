@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.dataset import Dataset as BaseDataset
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, pairs_from_spans
-from avebench.pictures import PictureCheck, picture_at
-from avebench.reading import Marker, examples_of, numbered_lines, split_of, title_key
-from avebench.tagging import word_units
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.examples import AttributeSchema, Example, pairs_from_spans
+from avebench.contracts.tagging import word_units
+from avebench.data.pictures import PictureCheck, picture_at
+from avebench.data.reading import Marker, examples_of, numbered_lines, split_of, title_key
+from avebench.files.errors import AvebenchError
 
 CARD = DatasetCard(
     name="fashion",

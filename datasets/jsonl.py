@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.dataset import Dataset as BaseDataset
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Units
-from avebench.gold import KEYS, gold_example, image_path
-from avebench.jsonlines import FieldError, parse_object
-from avebench.metrics import INTENT, gold_attributes
-from avebench.pictures import PictureCheck, folders_in, picture_at
-from avebench.reading import examples_of, numbered_lines
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.examples import INTENT, AttributeSchema, Example, Units, gold_attributes
+from avebench.data.gold import KEYS, gold_example, image_path
+from avebench.data.jsonlines import FieldError, parse_object
+from avebench.data.pictures import PictureCheck, picture_at
+from avebench.data.reading import examples_of, numbered_lines
+from avebench.files.errors import AvebenchError
+from avebench.files.folders import folders_in
 
 CARD = DatasetCard(
     name="jsonl",

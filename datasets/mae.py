@@ -28,16 +28,17 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from avebench.dataset import Dataset as BaseDataset
-from avebench.dataset import DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.examples import AttributeSchema, Example, Picture, pairs_from_spans
+from avebench.contracts.tagging import word_units
+from avebench.data.pictures import PictureCheck, picture_at
+from avebench.data.reading import Marker, is_encodable
 from avebench.datasets.mae_files import array_elements
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Picture, pairs_from_spans
-from avebench.pictures import PictureCheck, picture_at
-from avebench.places import expanded, is_file
-from avebench.reading import Marker, is_encodable
-from avebench.tagging import word_units
-from avebench.weights import cache_folder, encoder_folder, file_digest, read_memo, write_memo
+from avebench.files.cache import cache_folder, file_digest, read_memo, write_memo
+from avebench.files.errors import AvebenchError
+from avebench.files.places import expanded, is_file
+from avebench.nn.weights import encoder_folder
 
 CARD = DatasetCard(
     name="mae",

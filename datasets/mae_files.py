@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from avebench.dataset import Fault
-from avebench.nesting import too_deep
+from avebench.contracts.dataset import Fault
+from avebench.files.nesting import too_deep
 
 CHUNK = 1 << 18
 """Bytes read at a time."""

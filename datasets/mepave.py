@@ -15,13 +15,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.dataset import Dataset as BaseDataset
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
-from avebench.pictures import PictureCheck, picture_at
-from avebench.reading import examples_of, numbered_lines
-from avebench.tagging import character_units
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.tagging import character_units
+from avebench.data.pictures import PictureCheck, picture_at
+from avebench.data.reading import examples_of, numbered_lines
+from avebench.files.errors import AvebenchError
 
 CARD = DatasetCard(
     name="mepave",

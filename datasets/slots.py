@@ -1,7 +1,7 @@
 """Slot filling in three aligned files per split (SNIPS, ATIS): `seq.in` words, `seq.out` BIO tags, `label` intent.
 
 The format of the Slot-Gated release (Goo et al., NAACL 2018). A line is an utterance; words and tags are split at any
-white space. The intent stands in `Example.pairs` under `avebench.metrics.INTENT`, the slots are spans; tags need not be
+white space. The intent stands in `Example.pairs` under `examples.INTENT`, the slots are spans; tags need not be
 consistent, their chunks are read by conlleval's lenient rule (an orphan `I-x` opens a chunk).
 
 What the protocol of that release does to the data is done here only where it changes gold: an intent or a tag that the
@@ -20,14 +20,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from avebench.columntags import bio_tags, is_tag, wrong_tag
-from avebench.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.dataset import Dataset as BaseDataset
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, pairs_from_spans
-from avebench.metrics import INTENT, UNKNOWN
-from avebench.reading import examples_of, numbered_lines
-from avebench.tagging import orphans, split_tag, tags_to_spans
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.examples import INTENT, UNKNOWN, AttributeSchema, Example, pairs_from_spans
+from avebench.contracts.tagging import orphans, split_tag, tags_to_spans
+from avebench.data.columntags import bio_tags, is_tag, wrong_tag
+from avebench.data.reading import examples_of, numbered_lines
+from avebench.files.errors import AvebenchError
 
 CARD = DatasetCard(
     name="slots",

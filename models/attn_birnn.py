@@ -26,8 +26,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from avebench.examples import AttributeSchema
-from avebench.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema
+from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.slot_filling import Digits, Scores, WordConfig, WordModel, word_embedding
 from avebench.nn.additive_attention import AdditiveAttention, glorot
 from avebench.nn.bilstm import BiLSTM

@@ -15,9 +15,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig, Vocabulary
 
 CARD = ModelCard(
     name="dictionary",

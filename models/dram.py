@@ -36,10 +36,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
-from avebench.explanation import Explanation, Figures
-from avebench.metrics import PAD, gold_attributes
-from avebench.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.examples import (
+    PAD,
+    AttributeSchema,
+    Example,
+    Prediction,
+    Span,
+    gold_attributes,
+    pairs_from_spans,
+)
+from avebench.contracts.explanation import Explanation, Figures
+from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.dram_blocks import (
     DyNetGuidance,
     NameGuidance,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from avebench.model import EncoderConfig, LongTexts, TrainingConfig
+from avebench.contracts.model import EncoderConfig, LongTexts, TrainingConfig
 from avebench.models.dram_blocks import Initialisation, Output
 from avebench.models.dram_names import NameUse
 from avebench.models.dram_stream import PatchPosition

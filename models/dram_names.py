@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avebench.examples import Units
+from avebench.contracts.examples import Units
 from avebench.models.dram_text import whole
 from avebench.nn.text_encoder import TextEncoder
 

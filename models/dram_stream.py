@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from avebench.errors import AvebenchError
+from avebench.files.errors import AvebenchError
 from avebench.models.dram_blocks import JointEmbeddings, SelfAttentionLayer, TextRelatedEmbeddings
 from avebench.nn.neural import Batch
 from avebench.nn.text_encoder import TextEncoder

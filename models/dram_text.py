@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from avebench.examples import Example, Span
-from avebench.model import ChunkScheme
+from avebench.contracts.examples import Example, Span
+from avebench.contracts.model import ChunkScheme
+from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.nn.neural import Batch
 from avebench.nn.text_encoder import EncodedText, TextEncoder
-from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
 
 Labelling = Literal["units", "pieces"]
 Tags = NDArray[np.int32]

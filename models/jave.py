@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
-from avebench.metrics import gold_attributes
-from avebench.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, gold_attributes, pairs_from_spans
+from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.models.jave_network import (
     AttentionNorm,
     JaveNetwork,
@@ -47,7 +47,6 @@ from avebench.nn.neural import Batch, NeuralModel, padded
 from avebench.nn.ragged import prefix_mask
 from avebench.nn.text_encoder import Pooling
 from avebench.nn.word_vectors import learn_units
-from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
 
 __all__ = ["CARD", "Config", "JaveNetwork", "Model"]
 

@@ -4,7 +4,7 @@
     vocab/     vocab.label: [PAD], [UNK], attributes    vocab.bio: [PAD], [UNK], O, then B- and I- of each attribute
                vocab.word: [PAD], [UNK], characters
 
-The picture arrays of the same folder are read by `avebench.features.PrecomputedFeatures`.
+The picture arrays of the same folder are read by `avebench.nn.features.PrecomputedFeatures`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avebench.errors import UnusableError
-from avebench.examples import Example
-from avebench.features import released_array, released_ids
-from avebench.places import expanded
-from avebench.reading import numbered_lines
-from avebench.tagging import bio_labels
-from avebench.weights import PRECOMPUTED_TEXT_IDS, RELEASED_VOCABULARY
+from avebench.contracts.examples import Example
+from avebench.contracts.tagging import bio_labels
+from avebench.data.reading import numbered_lines
+from avebench.files.errors import UnusableError
+from avebench.files.places import expanded
+from avebench.nn.features import released_array, released_ids
+from avebench.nn.weights import PRECOMPUTED_TEXT_IDS, RELEASED_VOCABULARY
 
 STATES, SENTENCES = "txts.embedded.npy", "txts.embeddedG.npy"
 SPECIALS = ("[PAD]", "[UNK]")

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avebench.examples import Example, Units
-from avebench.model import LongTexts
+from avebench.contracts.examples import Example, Units
+from avebench.contracts.model import LongTexts
 from avebench.models.jave_release import PrecomputedTexts
 from avebench.nn.neural import Batch, move, padded
 from avebench.nn.ragged import run_lstm
 from avebench.nn.text_encoder import Pooling, TextEncoder, TextStates
+from avebench.nn.weights import PRECOMPUTED_TEXT_IDS, text_weights
 from avebench.nn.word_vectors import UnitEmbeddings
-from avebench.weights import PRECOMPUTED_TEXT_IDS, text_weights
 
 if TYPE_CHECKING:
     from avebench.models.jave import Config

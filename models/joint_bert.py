@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from avebench.examples import AttributeSchema, Example, Prediction
-from avebench.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
 from avebench.models.slot_filling import IGNORED, Labels, Scores, padded, slot_losses
 from avebench.nn.crf import CRF
 from avebench.nn.neural import Batch, NeuralModel

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from avebench.model import ModelCard
+from avebench.contracts.model import ModelCard
 from avebench.models import jave
 from avebench.models.jave_network import Images, JaveNetwork
 from avebench.models.pictures import Pictures

@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
-from avebench.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, pairs_from_spans
+from avebench.contracts.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
+from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.nn.crf import CRF
 from avebench.nn.neural import Batch, NeuralModel, padded
 from avebench.nn.ragged import prefix_mask, run_lstm
 from avebench.nn.word_vectors import UnitEmbeddings, learn_units
-from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
 
 CARD = ModelCard(
     name="opentag",

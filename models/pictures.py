@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from avebench.examples import ZERO_PICTURE, Example
-from avebench.features import CachedPatches, CachedPictures, PrecomputedFeatures
+from avebench.contracts.examples import ZERO_PICTURE, Example
+from avebench.nn.features import CachedPatches, CachedPictures, PrecomputedFeatures
 from avebench.nn.image_encoder import BatchNorm, ImageEncoder, Layout, Normalisation
 from avebench.nn.neural import Batch
-from avebench.weights import PRECOMPUTED_IDS, image_weights
+from avebench.nn.weights import PRECOMPUTED_IDS, image_weights
 
 
 class Pictures(nn.Module):

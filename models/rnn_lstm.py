@@ -25,8 +25,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avebench.examples import AttributeSchema
-from avebench.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema
+from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.slot_filling import Reduction, Scores, WordConfig, WordModel, slot_losses, word_embedding
 from avebench.nn.additive_attention import glorot
 from avebench.nn.bilstm import BiLSTM

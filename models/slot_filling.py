@@ -26,12 +26,19 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avebench.errors import DataError
-from avebench.examples import AttributeSchema, Example, Prediction, pairs_from_spans
-from avebench.metrics import INTENT, UNKNOWN, gold_attributes
-from avebench.model import ChunkScheme, TrainedConfig, Vocabulary
+from avebench.contracts.examples import (
+    INTENT,
+    UNKNOWN,
+    AttributeSchema,
+    Example,
+    Prediction,
+    gold_attributes,
+    pairs_from_spans,
+)
+from avebench.contracts.model import ChunkScheme, TrainedConfig, Vocabulary
+from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
+from avebench.files.errors import DataError
 from avebench.nn.neural import Batch, NeuralModel, Update
-from avebench.tagging import bio_labels, spans_to_tags, tags_to_spans
 
 PAD = "_PAD"
 SPECIAL = [PAD, UNKNOWN]
@@ -140,7 +147,7 @@ class Labels:
         """Return the predictions from the tags of every unit and the logits (B, L) of intents or attributes.
 
         With intents an attribute is predicted, with score 1, iff it has a span; the intent stands in `pairs` under
-        `avebench.metrics.INTENT`.
+        `avebench.contracts.examples.INTENT`.
         """
         labels = self._chosen(logits)
         found = []

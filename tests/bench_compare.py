@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from avebench.significance import contrasts
+from avebench.scoring.significance import contrasts
 
 EXAMPLES = 20_000
 RESAMPLES = 10_000

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import resnet18
 
-from avebench.examples import Example, Picture
-from avebench.features import CachedPatches
+from avebench.contracts.examples import Example, Picture
+from avebench.nn.features import CachedPatches
 from avebench.nn.image_encoder import ImageEncoder
 
 PICTURES, SIDE, BATCH, PAIRS, GOAL = 96, 224, 16, 3, 10

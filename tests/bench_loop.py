@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from avebench.batching import plan
-from avebench.examples import AttributeSchema, Example
-from avebench.model import TrainedConfig, TrainingConfig
+from avebench.contracts.examples import AttributeSchema, Example
+from avebench.contracts.model import TrainedConfig, TrainingConfig
+from avebench.nn.batching import plan
 from avebench.nn.neural import NeuralModel
-from avebench.training import train
+from avebench.training.loop import train
 
 STEPS, PAIRS, GOAL = 120, 5, 1.05
 TRAINING = TrainingConfig(steps=STEPS, batch_size=16, selection="last", validate_every=STEPS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
-from avebench.sequences import score_tag_sequences
+from avebench.scoring.sequences import score_tag_sequences
 
 SENTENCES = 60_000
 ATTRIBUTES = 26

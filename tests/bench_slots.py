@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from avebench.examples import AttributeSchema, Example
-from avebench.metrics import INTENT
+from avebench.contracts.examples import INTENT, AttributeSchema, Example
+from avebench.contracts.tagging import word_units
 from avebench.models import slot_gated
 from avebench.nn.bilstm import BiLSTM
-from avebench.tagging import word_units
 
 ROWS, SIZE, WORDS, CALLS, ROUNDS = 16, 64, 11_241, 20, 7
 

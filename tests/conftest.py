@@ -47,7 +47,7 @@ def write_tiny_bert(folder: Path) -> Path:
 @pytest.fixture
 def refusal_of_config(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[str, dict[str, object]], str]:
     """Return a function that says how a text encoder is refused: the folder of a fixture, its config.json changed."""
-    from avebench.errors import AvebenchError
+    from avebench.files.errors import AvebenchError
     from avebench.nn.text_encoder import TextEncoder
 
     def refused(folder: str, changes: dict[str, object]) -> str:

@@ -25,12 +25,13 @@ from unittest import mock
 from PIL import Image
 from small_table import EXPERIMENT
 
-from avebench import cells, rows, weights
-from avebench.cli import app
-from avebench.door import enter
-from avebench.errors import AvebenchError
-from avebench.runner import Failure
-from avebench.worker import Job, finish_cell
+from avebench.commands.app import app
+from avebench.commands.door import enter
+from avebench.files.errors import AvebenchError
+from avebench.nn import weights
+from avebench.planning import cells, rows
+from avebench.running.runner import Failure
+from avebench.running.worker import Job, finish_cell
 
 NEEDED = ["--experiment", "mine.toml", "--device", "cpu"]
 COMMANDS: dict[str, list[str]] = {
@@ -129,7 +130,7 @@ def command(name: str, folder: Path) -> Ended:
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
         mock.patch.object(sys, "argv", ["avebench", *COMMANDS[name]]),
-        mock.patch("avebench.runner.run_cells", in_this_process),
+        mock.patch("avebench.running.runner.run_cells", in_this_process),
     ):
         code = enter(app, debug=False)
         page = Path("report.html").read_text() if name == "report" and Path("report.html").exists() else ""

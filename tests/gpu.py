@@ -17,10 +17,10 @@ import torch
 from torchvision.models import resnet152
 from transformers import BertConfig, BertModel
 
+from avebench.contracts.examples import AttributeSchema, Example
+from avebench.contracts.registry import plugin
 from avebench.datasets.demo_generator import generate
-from avebench.examples import AttributeSchema, Example
 from avebench.nn.neural import Batch, NeuralModel, move, repeat_exactly
-from avebench.registry import plugin
 
 BATCH, WARM, TIMED, ROUNDS = 70, 5, 10, 3
 ARM = {"fusion": "tem", "arm": "prototype"}

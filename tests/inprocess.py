@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import typer
 
-from avebench.cli import app
-from avebench.door import enter
+from avebench.commands.app import app
+from avebench.commands.door import enter
 
 _COMMAND = typer.main.get_command(app)
 """Made once: it takes longer than most commands."""

@@ -102,7 +102,7 @@ def _watch(root: Path, before: Callable[[str], None]) -> None:
             if path.startswith(inside) or not path.startswith("/"):  # Relative to an open folder: that of rmtree.
                 before(f"{event} {path}")
 
-    from avebench import checkpoint
+    from avebench.training import checkpoint
 
     fsync, save = os.fsync, checkpoint.save_file
 
@@ -120,8 +120,8 @@ def _watch(root: Path, before: Callable[[str], None]) -> None:
 
 def _attempt(job: Any, kill_at: int | None) -> tuple[int, int]:
     """Run a cell in a child, killed before its file operation `kill_at`; return its status and how many it began."""
-    from avebench.results import Store
-    from avebench.worker import finish_cell
+    from avebench.running.worker import finish_cell
+    from avebench.store.results import Store
 
     reader, writer = os.pipe()
     child = os.fork()
@@ -147,11 +147,11 @@ def _attempt(job: Any, kill_at: int | None) -> tuple[int, int]:
 
 def kill_at_operations(base: Path, chosen: int | None) -> list[str]:
     """Kill one small training at each of its file operations, or at `chosen` of them; return what went wrong."""
-    from avebench.plan import Request, make_plan
-    from avebench.worker import Job
+    from avebench.planning.plan import Request, make_plan
+    from avebench.running.worker import Job
 
     # Once, here, rather than in every child; the optimiser imports the second at its first step.
-    for name in ("avebench.training", "torch._dynamo"):
+    for name in ("avebench.training.loop", "torch._dynamo"):
         importlib.import_module(name)
     folder = write_data(base / "operations")
     table, data = str(folder / "mine.toml"), folder / "data"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from avebench.data import open_dataset
+from avebench.data.opening import open_dataset
 
 SOURCES = {"train": ("train", "valid"), "val": ("test",)}
 """Folder of the release -> splits of the demo set."""

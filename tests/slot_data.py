@@ -1,8 +1,7 @@
 """A made-up slot-filling set: eight utterances with one intent each, written `*value/attribute*`."""
 
-from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
-from avebench.metrics import INTENT
-from avebench.tagging import word_units
+from avebench.contracts.examples import INTENT, AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.tagging import word_units
 
 SCHEMA = AttributeSchema(("artist", "city", "number"), "word", ("BookTable", "GetRain", "PlaySong"))
 UTTERANCES = (

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from avebench.data import open_dataset
-from avebench.evaluation import score_split
-from avebench.examples import Prediction, Span, pairs_from_spans
-from avebench.predictions import write_predictions
-from avebench.results import Result, Store
+from avebench.contracts.examples import Prediction, Span, pairs_from_spans
+from avebench.data.opening import open_dataset
+from avebench.data.predictions import write_predictions
+from avebench.scoring.evaluation import score_split
+from avebench.store.results import Result, Store
 
 COLOUR, KIND = "Colour <i>", 'Kind & "cut"'
 CATEGORY = "<u>worn</u>"

@@ -12,12 +12,11 @@ from commandline import avebench
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avebench.data import convert, open_dataset
+from avebench.contracts.examples import Example, Span, gold_attributes
+from avebench.data.opening import convert, open_dataset
 from avebench.datasets import ae110k
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Span
-from avebench.metrics import gold_attributes
-from avebench.slices import SliceRule
+from avebench.files.errors import AvebenchError
+from avebench.scoring.slices import SliceRule
 
 SPLITS = ("train", "valid", "test")
 

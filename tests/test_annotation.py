@@ -9,11 +9,11 @@ from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.annotation import SplitAudit, annotation_notes, audit, reach_sentences, stored_counts
-from avebench.data import check_rows, open_dataset, stats_rows
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Span
-from avebench.tagging import character_units, fine_units, word_units
+from avebench.contracts.examples import Example, Span
+from avebench.contracts.tagging import character_units, fine_units, word_units
+from avebench.data.annotation import SplitAudit, annotation_notes, audit, reach_sentences, stored_counts
+from avebench.data.opening import check_rows, open_dataset, stats_rows
+from avebench.files.errors import AvebenchError
 
 
 def example(text: str, *spans: tuple[str, int, int], name: str = "e", product: str = "") -> Example:

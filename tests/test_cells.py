@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from avebench.cells import DataChoice, Overrides, cells_of_row, check_settings, merge, parse_settings, resolve
-from avebench.errors import AvebenchError
-from avebench.experiment import Row
+from avebench.files.errors import AvebenchError
+from avebench.planning.cells import DataChoice, Overrides, cells_of_row, check_settings, merge, parse_settings, resolve
+from avebench.planning.experiment import Row
 
 QUICK = Overrides("quick", {"text_encoder": "minilm"})
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from avebench.columntags import bio_tags
-from avebench.conll import read_conll
+from avebench.commands.score import report_table
+from avebench.contracts.examples import Span
+from avebench.contracts.tagging import chunks, split_tag
+from avebench.data.columntags import bio_tags
+from avebench.data.conll import read_conll
 from avebench.datasets import conll, slots
-from avebench.errors import AvebenchError
-from avebench.examples import Span
-from avebench.scoring import report_table, score_file
-from avebench.tagging import chunks, split_tag
+from avebench.files.errors import AvebenchError
+from avebench.scoring.prediction_files import score_file
 
 GOOD = "a O\nnavy B-colour\nblue I-colour\nhat B-kind\n"
 EXPECTED = (Span("colour", 2, 11), Span("kind", 12, 15))

@@ -14,15 +14,15 @@ from statistics import fmean
 import pytest
 from commandline import avebench, environment
 
-from avebench.comparison.alike import check_alike
-from avebench.comparison.contrasts import System, compare_systems, headline
-from avebench.errors import AvebenchError
-from avebench.examplecounts import ExampleCounts, read_counts, to_line
-from avebench.experiment import experiment_names, experiment_path, load_experiment
-from avebench.metrics import Counts
-from avebench.results import Result, load_result
-from avebench.rows import choose_rows, find_rows
-from avebench.sealed import unseal
+from avebench.analysis.comparison.comparability import check_alike
+from avebench.analysis.comparison.contrasts import System, compare_systems, headline
+from avebench.files.errors import AvebenchError
+from avebench.files.sealed import unseal
+from avebench.planning.experiment import experiment_names, experiment_path, load_experiment
+from avebench.planning.rows import choose_rows, find_rows
+from avebench.scoring.metrics import Counts
+from avebench.store.examplecounts import ExampleCounts, read_counts, to_line
+from avebench.store.results import Result, load_result
 
 ROOT = Path(__file__).parent.parent
 RECORDED = ROOT / "results" / "table6" / "demo"
@@ -244,7 +244,7 @@ def test_csv_has_a_line_per_thing_compared(trained: Path) -> None:
 
 def test_finished_rows_need_neither_torch_nor_mlflow(trained: Path) -> None:
     check = (
-        "import sys; from avebench.cli import app\n"
+        "import sys; from avebench.commands.app import app\n"
         "try: app()\n"
         "except SystemExit as done: assert done.code == 0, done.code\n"
         "print([name for name in ('torch', 'mlflow', 'transformers', 'pandas') if name in sys.modules])"

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from avebench.data import convert, open_dataset
+from avebench.contracts.examples import Example, Span
+from avebench.data.opening import convert, open_dataset
 from avebench.datasets import conll
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Span
+from avebench.files.errors import AvebenchError
 
 GOOD = "a O\nnavy B-colour\nblue I-colour\nhat B-kind\n\nplain O\n"
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from avebench.controls import Control, with_control
-from avebench.errors import AvebenchError
-from avebench.examples import ZERO_PICTURE, Example, Picture
+from avebench.contracts.controls import Control, with_control
+from avebench.contracts.examples import ZERO_PICTURE, Example, Picture
+from avebench.files.errors import AvebenchError
 
 SHUFFLED = Control(pictures="shuffled")
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.files.errors import AvebenchError
 from avebench.nn import demand
 from avebench.nn.crf import CRF
 from avebench.nn.demand import check_demand, predicted_at_once

@@ -13,7 +13,7 @@ from avebench.datasets import demo
 from avebench.datasets.demo_generator import Sample, candidates_of, generate, optimal_f1, products, samples
 from avebench.datasets.demo_pictures import Look, pixels
 from avebench.datasets.demo_words import ATTRIBUTES, CATEGORIES, FAMILIES, NOUNS, RANGES
-from avebench.errors import AvebenchError
+from avebench.files.errors import AvebenchError
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.examples import AttributeSchema, Example, Span
+from avebench.contracts.examples import AttributeSchema, Example, Span
+from avebench.contracts.tagging import character_units, word_units
 from avebench.models.dictionary import Config, Model
-from avebench.tagging import character_units, word_units
 
 SCHEMA = AttributeSchema(("color", "style"))
 

@@ -12,11 +12,14 @@ import pytest
 from commandline import avebench
 from safetensors import SafetensorError
 
-from avebench import checkpoint, door, weights, worker
-from avebench.disk import device_of, full_disk
-from avebench.errors import AvebenchError, CellFailedError, DataError, DiskFullError, UnusableError
-from avebench.results import Store
-from avebench.weights import write_atomically
+from avebench.commands import door
+from avebench.files.atomic import write_atomically
+from avebench.files.disk import device_of, full_disk
+from avebench.files.errors import AvebenchError, CellFailedError, DataError, DiskFullError, UnusableError
+from avebench.nn import weights
+from avebench.running import worker
+from avebench.store.results import Store
+from avebench.training import checkpoint
 
 TABLE = 'title = "A table"\ndataset = "demo"\nmetrics = ["tag_f1"]\n'
 ROW = '[[rows]]\nlabel = "{0}"\nmodel = "{0}"\n'
@@ -40,7 +43,7 @@ class Model(Base):
         def full(path, content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-        avebench.weights.write_atomically = avebench.worker.write_atomically = full
+        avebench.files.atomic.write_atomically = avebench.running.worker.write_atomically = full
         return {}
 
     def predict(self, examples):

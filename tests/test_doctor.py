@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from commandline import avebench
 
-from avebench import weights
-from avebench.doctor import examine
-from avebench.errors import AvebenchError
-from avebench.experiment import experiment_names, experiment_path, load_experiment
-from avebench.requirements import Requirements, requirements
+from avebench.commands.doctor import examine
+from avebench.files.errors import AvebenchError
+from avebench.nn import weights
+from avebench.planning.experiment import experiment_names, experiment_path, load_experiment
+from avebench.planning.requirements import Requirements, requirements
 
 ROBERTA = "uer/chinese_roberta_L-4_H-512"
 
@@ -94,7 +94,7 @@ def test_doctor_names_everything(machine: Path) -> None:
 
 def test_the_list_says_what_is_needed_and_loads_nothing() -> None:
     code = (
-        "import sys; from avebench.listing import listing; from avebench.render import render\n"
+        "import sys; from avebench.commands.listing import listing; from avebench.tables.render import render\n"
         "print(render(listing('experiments'), 'json'))\n"
         "loaded = [m for m in sys.modules if m.startswith(('avebench.models.', 'avebench.datasets.', 'torch'))]\n"
         "assert not loaded, loaded"

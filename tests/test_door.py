@@ -13,15 +13,15 @@ import pytest
 from commandline import COMMAND, avebench, environment
 from small_table import ONE_ROW
 
-from avebench.cells import parse_settings
-from avebench.devices import check_device, threads
-from avebench.errors import AvebenchError, DataError
-from avebench.experiment import load_experiment
-from avebench.model import TrainingConfig
-from avebench.plan import Request, make_plan
-from avebench.rowstore import limit_bytes
-from avebench.runner import run_cells
-from avebench.worker import _computing_on
+from avebench.contracts.model import TrainingConfig
+from avebench.files.errors import AvebenchError, DataError
+from avebench.files.rowstore import limit_bytes
+from avebench.planning.cells import parse_settings
+from avebench.planning.experiment import load_experiment
+from avebench.planning.plan import Request, make_plan
+from avebench.running.devices import check_device, threads
+from avebench.running.runner import run_cells
+from avebench.running.worker import _computing_on
 
 CARD = """
 from avebench.model import ModelCard, ModelConfig
@@ -108,7 +108,7 @@ def test_full_output_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_what_a_terminal_cannot_show_is_replaced(tmp_path: Path, encoding: str) -> None:
-    code = "from avebench.door import enter; from rich.console import Console; "
+    code = "from avebench.commands.door import enter; from rich.console import Console; "
     code += "exit(enter(lambda: (print('50 \\u00b1 1 \\u9ed1'), Console().print('1 \\u00b1 2')), debug=False))"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -172,7 +172,9 @@ def _within(seconds: float, happened: Callable[[], bool]) -> bool:
 
 
 def test_an_unforeseen_fault_is_two_lines_and_a_file(tmp_path: Path) -> None:
-    code = "from avebench.door import enter\ndef broken(): raise KeyError('gone')\nexit(enter(broken, debug={}))"
+    code = (
+        "from avebench.commands.door import enter\ndef broken(): raise KeyError('gone')\nexit(enter(broken, debug={}))"
+    )
     variables = environment() | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code.format(False)], env=variables, capture_output=True, text=True, check=False

@@ -7,9 +7,9 @@ import torchcrf
 from torchvision.models import resnet152
 from transformers import BertConfig, BertModel
 
-from avebench.examples import AttributeSchema, Example, Span
+from avebench.contracts.examples import AttributeSchema, Example, Span
+from avebench.contracts.tagging import character_units, word_units
 from avebench.models.dram import Config, Model
-from avebench.tagging import character_units, word_units
 
 SCHEMA = AttributeSchema(("color", "kind"))
 

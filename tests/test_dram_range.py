@@ -12,12 +12,12 @@ import torch
 import torchcrf
 from PIL import Image
 
-from avebench.evaluation import validation_metrics
-from avebench.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
-from avebench.metrics import score
+from avebench.contracts.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
+from avebench.contracts.tagging import word_units
 from avebench.models.dram import Config, Model
-from avebench.tagging import word_units
-from avebench.training import train
+from avebench.scoring.evaluation import validation_metrics
+from avebench.scoring.metrics import score
+from avebench.training.loop import train
 
 TEXT = "13 inch bag matched with sliver laptop computers"
 WALK = AttributeSchema(("bag_size", "cont_type", "bag_thick", "bag_color"))

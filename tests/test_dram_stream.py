@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from avebench.cells import merge
-from avebench.examples import AttributeSchema, Example, Picture, Span
+from avebench.contracts.examples import AttributeSchema, Example, Picture, Span
+from avebench.contracts.tagging import character_units, word_units
 from avebench.models.dram import Config, Model
 from avebench.models.dram_text import TagSet
-from avebench.tagging import character_units, word_units
+from avebench.planning.cells import merge
 
 SCHEMA = AttributeSchema(("color", "kind"))
 VOCABULARY = {"train_examples": 2, "mean_range": 1.0, "width": 20}

@@ -18,20 +18,20 @@ from commandline import avebench, environment
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from avebench import registry
-from avebench.examples import Example, Picture, Prediction, Span, pairs_from_spans
-from avebench.explaining import plates
-from avebench.explaining.plates import PANELS, PlateRow, plate_figure
-from avebench.explanation import Explanation
-from avebench.finishing import stored_results
-from avebench.model import Model
-from avebench.outcomes.drawn import Drawn, draw_showcase, drawings_folder, read_drawn
-from avebench.outcomes.outcome import outcome
-from avebench.outcomes.showcase import Showcase, Shown
-from avebench.plan import Plan, Request, make_plans
+from avebench.analysis.attention import panels
+from avebench.analysis.attention.chosen_examples import Showcase, Shown
+from avebench.analysis.attention.figure import Drawn, draw_showcase, drawings_folder, read_drawn
+from avebench.analysis.attention.panels import PANELS, PlateRow, plate_figure
+from avebench.analysis.experiment_output import outcome
+from avebench.contracts import registry
+from avebench.contracts.examples import Example, Picture, Prediction, Span, pairs_from_spans
+from avebench.contracts.explanation import Explanation
+from avebench.contracts.model import Model
+from avebench.contracts.tagging import character_units, word_units
+from avebench.planning.plan import Plan, Request, make_plans
 from avebench.report import attention
-from avebench.results import Result, Store
-from avebench.tagging import character_units, word_units
+from avebench.running.missing_cells import stored_results
+from avebench.store.results import Result, Store
 
 SEER = '''
 """Knows some words; `bold` finds "or" to be a size as well. Token n looks at the cell (n + hot) of 2 x 2."""
@@ -155,7 +155,7 @@ def test_drawn_once_and_then_nothing_heavy_is_imported(place: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in DRAWN.iterdir()}
     assert len(before) == 3
     code = (
-        "import sys; sys.argv = ['avebench', *sys.argv[1:]]; from avebench.cli import app\n"
+        "import sys; sys.argv = ['avebench', *sys.argv[1:]]; from avebench.commands.app import app\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'matplotlib', 'transformers', 'pandas', 'mlflow', 'PIL.Image'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -168,8 +168,8 @@ def test_drawn_once_and_then_nothing_heavy_is_imported(place: Path) -> None:
 
 def test_rows_are_drawn_with_their_own_attention(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
-    draw = plates.plate_figure
-    monkeypatch.setattr(plates, "plate_figure", lambda *given: [calls.append(given), draw(*given)][1])
+    draw = panels.plate_figure
+    monkeypatch.setattr(panels, "plate_figure", lambda *given: [calls.append(given), draw(*given)][1])
     drawn, anew = draw_showcase(*_material())
     assert anew and [plate.id for plate in drawn.plates] == [EVIL, "test 0"]
     title, gold, rows, units, marked = calls[0]
@@ -183,14 +183,14 @@ def test_rows_are_drawn_with_their_own_attention(place: Path, monkeypatch: pytes
 
 def test_what_is_predicted_otherwise_than_it_was_scored_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = registry.plugin("models", "seer").load().Model, []
-    explain, draw = model.explain, plates.plate_figure
+    explain, draw = model.explain, panels.plate_figure
 
     def changed(self: Any, example: Example) -> Explanation:
         found = explain(self, example)
         return dataclasses.replace(found, prediction=Prediction(example.id, {}, {}, ())) if self.config.bold else found
 
     monkeypatch.setattr(model, "explain", changed)
-    monkeypatch.setattr(plates, "plate_figure", lambda *given: [calls.append(given[2]), draw(*given)][1])
+    monkeypatch.setattr(panels, "plate_figure", lambda *given: [calls.append(given[2]), draw(*given)][1])
     draw_showcase(*_material())
     remark = "Other values are predicted here and now than when it was scored."
     assert [[row.remark for row in rows] for rows in calls] == [["", remark]] * 2

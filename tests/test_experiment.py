@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from avebench import experiment as experiments
-from avebench.errors import AvebenchError
-from avebench.registry import plugins
+from avebench.contracts.registry import plugins
+from avebench.files.errors import AvebenchError
+from avebench.planning import experiment as experiments
 
 GOOD = """
 title = "Mine"

@@ -12,17 +12,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from rich.console import Console
 
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
-from avebench.explaining.explain import example_of, explain
-from avebench.explaining.overlays import draw_attention, write_overlays
-from avebench.explaining.tables import attention_maps, range_table, token_table
-from avebench.explanation import Explanation
-from avebench.inference.trained import Trained
-from avebench.model import Model
-from avebench.render import render
-from avebench.results import Result
-from avebench.tagging import word_units
+from avebench.analysis.attention.explanation_tables import attention_maps, range_table, token_table
+from avebench.analysis.attention.overlays import draw_attention, write_overlays
+from avebench.commands.explain import example_of, explain
+from avebench.contracts.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
+from avebench.contracts.explanation import Explanation
+from avebench.contracts.model import Model
+from avebench.contracts.tagging import word_units
+from avebench.files.errors import AvebenchError
+from avebench.running.trained import Trained
+from avebench.store.results import Result
+from avebench.tables.render import render
 
 TEXT = "navy $5$ dress / navy 黑"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from avebench.data import open_dataset
+from avebench.data.opening import open_dataset
 from avebench.datasets import fashion
-from avebench.errors import AvebenchError
+from avebench.files.errors import AvebenchError
 
 HEADER = "id,gender,masterCategory,subCategory,articleType,baseColour,season,usage,productDisplayName"
 ROW = "1,Men,Apparel,Topwear,Shirts,Blue,Fall,Casual,{}"

@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
-from avebench.errors import AvebenchError, DataError
-from avebench.examples import ZERO_PICTURE, Example, Picture
-from avebench.features import BATCH, CachedPatches, CachedPictures, PrecomputedFeatures
+from avebench.contracts.examples import ZERO_PICTURE, Example, Picture
+from avebench.files.errors import AvebenchError, DataError
+from avebench.files.rowstore import ENTRY, RowStore, make_room
+from avebench.nn.features import BATCH, CachedPatches, CachedPictures, PrecomputedFeatures
 from avebench.nn.image_encoder import ImageEncoder, pixels_of
-from avebench.rowstore import ENTRY, RowStore, make_room
 
 SIZE = 32
 
@@ -74,7 +74,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> Count:
         calls.append(1)
         return pixels_of(picture, size)
 
-    monkeypatch.setattr("avebench.features.pixels_of", counting)
+    monkeypatch.setattr("avebench.nn.features.pixels_of", counting)
 
     def count() -> int:
         number = len(calls)
@@ -410,7 +410,7 @@ def test_a_cache_that_cannot_be_written_costs_no_run(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AVEBENCH_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr("avebench.features.weights_digest", lambda *_: "digest")
+    monkeypatch.setattr("avebench.nn.features.weights_digest", lambda *_: "digest")
     features = cached_patches(encoder, [drawn(1)])
     torch.testing.assert_close(features.stack([drawn(1)])[0], direct(encoder, drawn(1)), rtol=2**-10, atol=1e-5)
 

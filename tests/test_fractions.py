@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.errors import AvebenchError
-from avebench.examples import Example
-from avebench.subsets import product_of, split_by_fraction
+from avebench.contracts.examples import Example, product_of
+from avebench.data.subsets import split_by_fraction
+from avebench.files.errors import AvebenchError
 
 FRACTIONS = st.integers(1, 100).map(lambda percent: percent / 100)
 

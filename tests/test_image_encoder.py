@@ -20,10 +20,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as vision
 from transformers import AutoModel, ResNetConfig, ResNetModel, SwinConfig, SwinModel, ViTConfig, ViTModel
 
-from avebench.errors import AvebenchError, DataError
-from avebench.examples import Example, Picture
+from avebench.contracts.examples import Example, Picture
+from avebench.files.errors import AvebenchError, DataError
 from avebench.nn.image_encoder import ImageEncoder, patches_of, pixels_of
-from avebench.weights import TORCHVISION_FILES, weights_digest
+from avebench.nn.weights import TORCHVISION_FILES, weights_digest
 
 
 def example(picture: Image.Image | Path | None, name: str = "p") -> Example:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.tagging import character_units
 from avebench.models import jave, m_jave
 from avebench.models.jave import JaveNetwork
 from avebench.models.jave_network import JaveOutput
-from avebench.tagging import character_units
 
 Array = NDArray[np.float64]
 D, G, C, P, INNER, ATTRIBUTES = 5, 4, 3, 2, 6, 3
@@ -329,7 +329,7 @@ def test_pretrained_names_what_is_read() -> None:
 def test_pooled_vector_is_the_mean_of_the_patches(tiny_resnet: Path) -> None:
     from PIL import Image
 
-    from avebench.examples import Picture
+    from avebench.contracts.examples import Picture
 
     model = build(m_jave, image_encoder=str(tiny_resnet), image_size=8)
     shown = [

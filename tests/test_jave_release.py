@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.tagging import character_units
+from avebench.files.errors import AvebenchError
 from avebench.models import jave, m_jave
 from avebench.models.jave_release import PrecomputedTexts, read_vocabulary
-from avebench.tagging import character_units
-from avebench.training import train
-from avebench.weights import weights_digest
+from avebench.nn.weights import weights_digest
+from avebench.training.loop import train
 
 SCHEMA = AttributeSchema(("裙长", "颜色"), "character")
 TEXTS = (("红色长裙", (("颜色", 0, 2), ("裙长", 2, 3))), ("裙子", ()), ("蓝色裙子长", (("颜色", 0, 2),)))
@@ -166,7 +166,7 @@ def test_public_sample() -> None:
     folder = Path(os.environ.get("AVEBENCH_DATA", "")) / "mepave-sample"
     if not os.environ.get("AVEBENCH_DATA") or not folder.is_dir():
         pytest.skip("AVEBENCH_DATA holds no mepave-sample")
-    from avebench.data import open_dataset
+    from avebench.data.opening import open_dataset
 
     dataset = open_dataset("mepave", folder, {"missing_images": "blank"})
     found = read_vocabulary(folder / "vocab", dataset.schema().attributes)

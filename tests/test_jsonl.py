@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avebench.data import check_rows, open_dataset
+from avebench.contracts.examples import INTENT, Span
+from avebench.data.opening import check_rows, open_dataset
 from avebench.datasets import jsonl
-from avebench.errors import AvebenchError
-from avebench.examples import Span
-from avebench.metrics import INTENT
+from avebench.files.errors import AvebenchError
 
 GOOD: dict[str, Any] = {"id": "1", "text": "Red wool-coat", "spans": [{"attribute": "colour", "start": 0, "end": 3}]}
 

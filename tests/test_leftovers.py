@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from avebench.leftovers import STALE_SECONDS, sweep, sweep_held, sweep_tree
-from avebench.results import Store
+from avebench.files.leftovers import STALE_SECONDS, sweep, sweep_held, sweep_tree
+from avebench.store.results import Store
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,16 @@ import torch
 from PIL import Image
 from transformers import AutoModel
 
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
-from avebench.explanation import Explains
-from avebench.longtexts import LongTexts, values_behind
+from avebench.contracts.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
+from avebench.contracts.explanation import Explains
+from avebench.contracts.tagging import word_units
+from avebench.files.errors import AvebenchError
 from avebench.models import dram, jave, joint_bert, m_jave
 from avebench.nn import text_encoder
 from avebench.nn.neural import NeuralModel
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.windows import cut_windows, nearest_windows
-from avebench.tagging import word_units
+from avebench.store.longtexts import LongTexts, values_behind
 
 TRAINING = {"steps": 1, "epochs": None}
 WORDS = ("blue", "red", "dress", "sundresses", "long", "a", "12", "-", ".", "色裙", "unknown")

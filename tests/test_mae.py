@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avebench.data import check_rows, convert, open_dataset, stats_rows
-from avebench.dataset import Fault
+from avebench.contracts.dataset import Fault
+from avebench.data.opening import check_rows, convert, open_dataset, stats_rows
 from avebench.datasets import jsonl, mae, mae_files
-from avebench.errors import AvebenchError
+from avebench.files.errors import AvebenchError
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from avebench.contracts.examples import Span
 from avebench.datasets import mepave
-from avebench.errors import AvebenchError
-from avebench.examples import Span
+from avebench.files.errors import AvebenchError
 
 LINES = {
     "train": [

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.examples import Example, Prediction, Span, pairs_from_spans
-from avebench.metrics import (
-    INTENT,
+from avebench.contracts.examples import INTENT, PAD, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.tagging import word_units
+from avebench.scoring.metrics import (
     METRICS,
-    PAD,
     Counts,
     Metric,
     Scores,
@@ -21,7 +20,6 @@ from avebench.metrics import (
     per_example_counts,
     score,
 )
-from avebench.tagging import word_units
 
 TEXT = "blue jeans match blue spirits"
 ATTRIBUTES = ["Color", "Type", "Brand"]

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from avebench.evaluation import validation_metrics
-from avebench.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
-from avebench.explanation import Explains
-from avebench.model import Model
+from avebench.contracts.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
+from avebench.contracts.explanation import Explains
+from avebench.contracts.model import Model
+from avebench.contracts.registry import plugin, plugins
+from avebench.contracts.tagging import word_units
 from avebench.nn.neural import NeuralModel, move, repeat_exactly
-from avebench.registry import plugin, plugins
-from avebench.tagging import word_units
-from avebench.training import train as fit
+from avebench.scoring.evaluation import validation_metrics
+from avebench.training.loop import train as fit
 
 DEVICE = os.environ.get("AVEBENCH_TEST_DEVICE", "cpu")
 TOLERANCE = 1e-5 if DEVICE == "cpu" else 1e-4

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.nesting import DEEPEST, too_deep
+from avebench.files.nesting import DEEPEST, too_deep
 
 TEXTS = st.text(st.sampled_from("[]{}\"'#\\\n ab"), max_size=60)
 

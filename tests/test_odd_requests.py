@@ -7,20 +7,20 @@ import pytest
 from inprocess import avebench_here
 from PIL import Image
 
-from avebench.data import convert, open_dataset
-from avebench.databases import check_database
+from avebench.analysis.attention.explanation_tables import range_table, token_table
+from avebench.analysis.attention.overlays import write_overlays
+from avebench.contracts.examples import Example, Prediction
+from avebench.contracts.explanation import Explanation
+from avebench.data.jsonlines import FieldError, json_object
+from avebench.data.opening import convert, open_dataset
 from avebench.datasets import ae110k, fashion
 from avebench.datasets.mae_files import array_elements
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Prediction
-from avebench.explaining.overlays import write_overlays
-from avebench.explaining.tables import range_table, token_table
-from avebench.explanation import Explanation
-from avebench.jsonlines import FieldError, json_object
-from avebench.pictures import folder_digest, folders_in
-from avebench.render import render
-from avebench.tomltext import parse
-from avebench.weights import weights_place
+from avebench.files.errors import AvebenchError
+from avebench.files.folders import folder_digest, folders_in
+from avebench.files.tomltext import parse
+from avebench.nn.weights import weights_place
+from avebench.tables.render import render
+from avebench.tracking.databases import check_database
 
 GOLD = {"id": "a", "text": "a red dress", "spans": [{"attribute": "Color", "start": 2, "end": 5}]}
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 import torchcrf
 
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.tagging import word_units
+from avebench.files.errors import AvebenchError
 from avebench.models import opentag
 from avebench.nn import word_vectors
 from avebench.nn.word_vectors import UnitEmbeddings, learn_units, read_vectors
-from avebench.tagging import word_units
 
 SCHEMA = AttributeSchema(("color", "kind"))
 
@@ -136,7 +136,7 @@ def test_pretrained_vectors_are_used_also_for_words_that_training_lacks(tmp_path
 
 
 def test_vectors_count_by_their_content_in_a_cell(tmp_path: Path) -> None:
-    from avebench.weights import weights_digest
+    from avebench.nn.weights import weights_digest
 
     one, same, other = (
         vectors(tmp_path / name, text) for name, text in (("a.txt", "x 1"), ("b.txt", "x 1"), ("c.txt", "x 2"))

@@ -10,9 +10,9 @@ import pytest
 from commandline import avebench
 from PIL import Image
 
-from avebench.errors import AvebenchError
-from avebench.plan import Request, make_plans
-from avebench.reproduce import run_experiments
+from avebench.commands.reproduce import run_experiments
+from avebench.files.errors import AvebenchError
+from avebench.planning.plan import Request, make_plans
 
 READER = '''
 """Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a colour as well."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from commandline import avebench
 
-from avebench.data import open_dataset, stats_rows
-from avebench.errors import AvebenchError
-from avebench.plan import Request, make_plan
+from avebench.data.opening import open_dataset, stats_rows
+from avebench.files.errors import AvebenchError
+from avebench.planning.plan import Request, make_plan
 
 TABLE = """
 title = "Mine"

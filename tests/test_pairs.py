@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.examples import pairs_from_spans
-from avebench.metrics import Counts, accuracy_counts
-from avebench.pairs import normalise_value, pairs_from_tags
-from avebench.tagging import spans_to_tags, tags_to_spans, word_units
+from avebench.contracts.examples import pairs_from_spans
+from avebench.contracts.tagging import spans_to_tags, tags_to_spans, word_units
+from avebench.scoring.metrics import Counts, accuracy_counts
+from avebench.scoring.pairs import normalise_value, pairs_from_tags
 
 TEXT = "blue jeans match blue spirits"
 WORKED = [  # arXiv appendix A.3: id, tags, pairs, whether the pair Color: [blue] counts as correct

@@ -10,15 +10,15 @@ from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.annotation import annotation_notes, audit, stored_counts
-from avebench.data import convert, open_dataset
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Prediction, Span
-from avebench.experiment import load_experiment, published_of
-from avebench.gold import read_gold
-from avebench.locating import LocatedDataset
-from avebench.metrics import annotated_counts, score
-from avebench.predictions import read_predictions
+from avebench.contracts.examples import Example, Prediction, Span
+from avebench.data.annotation import annotation_notes, audit, stored_counts
+from avebench.data.gold import read_gold
+from avebench.data.locating import LocatedDataset
+from avebench.data.opening import convert, open_dataset
+from avebench.data.predictions import read_predictions
+from avebench.files.errors import AvebenchError
+from avebench.planning.experiment import load_experiment, published_of
+from avebench.scoring.metrics import annotated_counts, score
 
 ATTRIBUTES, VALUES = ("Color", "Gender", "Sport"), ("red", "blue", "Men", "n/a", "None")
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avebench import pictures
-from avebench.errors import DataError
-from avebench.photos import decoded, opens_as_stored
-from avebench.pictures import PictureCheck, folder_digest, picture_fault
+from avebench.data import pictures
+from avebench.data.pictures import PictureCheck, picture_fault
+from avebench.files.errors import DataError
+from avebench.files.folders import folder_digest
+from avebench.files.photos import decoded, opens_as_stored
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -119,7 +120,7 @@ def test_what_is_no_regular_file_is_refused_and_nothing_waits_for_it(tmp_path: P
     (tmp_path / "folder.png").mkdir()
     script = (
         "import sys; from pathlib import Path\n"
-        "from avebench.errors import DataError; from avebench.photos import decoded\n"
+        "from avebench.files.errors import DataError; from avebench.files.photos import decoded\n"
         "for path in map(Path, sys.argv[1:]):\n"
         "    try: decoded(path)\n"
         "    except DataError as error: print(error)\n"

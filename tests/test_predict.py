@@ -17,18 +17,18 @@ from commandline import COMMAND, avebench, environment
 from PIL import Image
 from small_table import EXPERIMENT
 
-from avebench.cli import app
-from avebench.errors import AvebenchError
-from avebench.features import CachedPatches
-from avebench.inference.choice import Choice, find_trained
-from avebench.inference.predict import answers, predict_file
-from avebench.inference.products import Product, read_products
-from avebench.inference.trained import SCHEMA, Trained, load_trained
-from avebench.plan import Request, make_plan
-from avebench.results import Result, Store
-from avebench.scoring import score_file
-from avebench.weights import cache_folder
-from avebench.worker import Job, finish_cell
+from avebench.commands.app import app
+from avebench.files.cache import cache_folder
+from avebench.files.errors import AvebenchError
+from avebench.nn.features import CachedPatches
+from avebench.planning.plan import Request, make_plan
+from avebench.running.chosen_cell import Choice, find_trained
+from avebench.running.predict import answers, predict_file
+from avebench.running.products import Product, read_products
+from avebench.running.trained import SCHEMA, Trained, load_trained
+from avebench.running.worker import Job, finish_cell
+from avebench.scoring.prediction_files import score_file
+from avebench.store.results import Result, Store
 
 BASE = ("predict", "--experiment", "mine.toml", "--row", "dictionary")
 

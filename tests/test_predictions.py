@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Prediction, Span, pairs_from_spans
-from avebench.metrics import INTENT
-from avebench.predictions import read_predictions, write_predictions
-from avebench.tagging import word_units
+from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.tagging import word_units
+from avebench.data.predictions import read_predictions, write_predictions
+from avebench.files.errors import AvebenchError
 
 TEXT = "blue jeans 领 match"
 SPANS = st.builds(

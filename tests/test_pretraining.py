@@ -20,19 +20,19 @@ from tokenizers.implementations import BertWordPieceTokenizer
 from transformers import AutoImageProcessor, BertForMaskedLM, BertTokenizer
 from typer.testing import CliRunner
 
-from avebench import pretraining
-from avebench.cli import app
-from avebench.data import open_dataset
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Picture
+from avebench.commands.app import app
+from avebench.contracts.examples import Example, Picture
+from avebench.data.opening import open_dataset
+from avebench.files.errors import AvebenchError
 from avebench.nn.image_encoder import ImageEncoder
-from avebench.nn.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
-from avebench.nn.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
-from avebench.nn.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.nn.text_encoder import TextEncoder
-from avebench.pretraining import PicturePlan, TextPlan, picture_plan, pretrain_image, pretrain_text, text_plan
-from avebench.weights import ENCODERS, Modality, encoder_folder, weights_digest
-from avebench.wordpieces import CONTINUES, SPECIAL, learn_pieces, words
+from avebench.nn.weights import ENCODERS, Modality, encoder_folder, weights_digest
+from avebench.training import pretraining
+from avebench.training.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
+from avebench.training.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
+from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
+from avebench.training.pretraining import PicturePlan, TextPlan, picture_plan, pretrain_image, pretrain_text, text_plan
+from avebench.training.wordpieces import CONTINUES, SPECIAL, learn_pieces, words
 
 TINY = TextPlan(
     sentences=300,
@@ -81,7 +81,7 @@ def test_merges_worked_by_hand() -> None:
 
 def test_pieces_do_not_depend_on_the_order_of_hash_tables() -> None:
     code = (
-        "from avebench.datasets.demo_generator import generate; from avebench.wordpieces import learn_pieces;"
+        "from avebench.datasets.demo_generator import generate; from avebench.training.wordpieces import learn_pieces;"
         "print(*learn_pieces((example.text for example in generate('train', 300)), 500))"
     )
     printed = {

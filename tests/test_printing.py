@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from commandline import COMMAND, avebench, environment
 
-from avebench.printing import console, in_line, spreadsheet_cell, visible, visible_output
-from avebench.render import MEASURED, Column, Measured, Section, Table, TableRow, print_table, render
+from avebench.files.printing import console, in_line, spreadsheet_cell, visible, visible_output
+from avebench.tables.render import MEASURED, Column, Measured, Section, Table, TableRow, print_table, render
 
 NAME = "Col\x1b]0;pwn\x07or\x9b2J\x7f"
 SHOWN = r"Col\u001b]0;pwn\u0007or\u009b2J\u007f"

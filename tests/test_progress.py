@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from avebench import progress
-from avebench.progress import Display
-from avebench.runner import Event
+from avebench.running import progress
+from avebench.running.progress import Display
+from avebench.running.runner import Event
 
 CELL: Any = SimpleNamespace(key="k", row="DRAM", repetition=0, control=None, train_fraction=1.0)
 FIGURES = {

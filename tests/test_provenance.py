@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from avebench import provenance
+from avebench.store import provenance
 
 
 def test_recorded_results_are_no_change_of_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from commandline import avebench
 
-from avebench.errors import AvebenchError
-from avebench.examples import Span
-from avebench.experiment import Cost, Experiment
-from avebench.outcomes.costjobs import Job, cost_jobs
-from avebench.outcomes.costtables import outputs
-from avebench.outcomes.rangecost import examples_of, measure, queries_of, write_encoders
-from avebench.plan import Request, make_plan
+from avebench.analysis.range_cost.jobs import Job, cost_jobs
+from avebench.analysis.range_cost.measuring import examples_of, measure, queries_of, write_encoders
+from avebench.analysis.range_cost.tables import outputs
+from avebench.contracts.examples import Span
+from avebench.files.errors import AvebenchError
+from avebench.planning.experiment import Cost, Experiment
+from avebench.planning.plan import Request, make_plan
 
 SIZES = {
     "attributes": [6, 12],

@@ -9,20 +9,20 @@ import pytest
 from stored_cells import result
 from typer.testing import CliRunner
 
-from avebench.cells import LATER_OPTIONS, keyed_config
-from avebench.cli import app
-from avebench.data import open_dataset
-from avebench.errors import AvebenchError
-from avebench.experiment import experiment_path, load_experiment
-from avebench.finishing import stored_results
+from avebench.analysis.long_text_statistics import long_text_rows
+from avebench.analysis.range_cost.jobs import cost_jobs, recorded_costs
+from avebench.commands.app import app
+from avebench.data.opening import open_dataset
+from avebench.files.errors import AvebenchError
 from avebench.nn.unit_pieces import UnitPieces
-from avebench.outcomes.costjobs import cost_jobs, recorded_costs
-from avebench.outcomes.longtextstatistics import long_text_rows
-from avebench.plan import Request, make_plan
-from avebench.results import Store
-from avebench.runrecords import run_record
-from avebench.tables import reading_notes, result_table
-from avebench.worker import Job, finish_cell
+from avebench.planning.cells import LATER_OPTIONS, keyed_config
+from avebench.planning.experiment import experiment_path, load_experiment
+from avebench.planning.plan import Request, make_plan
+from avebench.running.missing_cells import stored_results
+from avebench.running.worker import Job, finish_cell
+from avebench.store.results import Store
+from avebench.tables.result_tables import reading_notes, result_table
+from avebench.tracking.run_records import run_record
 
 RESULTS = Path(__file__).parent.parent / "results"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from avebench.contracts.registry import plugins
 from avebench.datasets import demo
-from avebench.experiment import experiment_names
-from avebench.registry import plugins
-from avebench.results import Result, load_result
-from avebench.tables import check_invariants
+from avebench.planning.experiment import experiment_names
+from avebench.store.results import Result, load_result
+from avebench.tables.result_tables import check_invariants
 
 RESULTS = Path(__file__).parent.parent / "results"
 FILES = sorted(path for path in RESULTS.rglob("*.json") if path.stem.isdigit())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from avebench import registry
-from avebench.errors import AvebenchError, near_matches
+from avebench.contracts import registry
+from avebench.files.errors import AvebenchError, near_matches
 
 PLUGIN = """
 import avebench_no_such_module  # running this file would fail
@@ -34,7 +34,8 @@ def forget_plugin_files():
 
 def test_listing_loads_no_plugin_code() -> None:
     code = (
-        "import sys; from avebench.registry import plugins; names = [*plugins('models'), *plugins('datasets')];"
+        "import sys\nfrom avebench.contracts.registry import plugins; "
+        "names = [*plugins('models'), *plugins('datasets')];"
         "assert 'dram' in names and 'demo' in names, names;"
         "loaded = [m for m in sys.modules if m.startswith(('avebench.models.', 'avebench.datasets.', 'torch'))];"
         "assert not loaded, loaded"

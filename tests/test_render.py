@@ -15,19 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from avebench.errors import AvebenchError
-from avebench.printing import spreadsheet_cell
-from avebench.render import (
-    Column,
-    Measured,
-    Section,
-    Table,
-    TableRow,
-    emit,
-    escape_latex,
-    print_table,
-    render,
-)
+from avebench.files.errors import AvebenchError
+from avebench.files.printing import spreadsheet_cell
+from avebench.tables.render import Column, Measured, Section, Table, TableRow, emit, escape_latex, print_table, render
 
 METRICS = {"tag_precision": "TAG P", "tag_f1": "TAG F1", "cls_f1": "CLS F1"}
 COLUMNS = [Column(name, heading, source) for source in ("published", "measured") for name, heading in METRICS.items()]
@@ -266,7 +256,7 @@ def test_a_column_says_how_many_decimals_people_see() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys\nfrom avebench.render import *\n"
+        "import sys\nfrom avebench.tables.render import *\n"
         "t = Table('t', [Column('a', 'A', 'measured')], [Section([TableRow('x', [Measured(1.0, None, 1)])])])\n"
         "[emit(t, f) for f in FORMATS]\n"
         "print([m for m in ('pandas', 'numpy', 'torch', 'mlflow', 'matplotlib') if m in sys.modules])"

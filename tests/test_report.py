@@ -14,7 +14,7 @@ from commandline import avebench
 from stored_cells import CATEGORY, COLOUR, KIND, LONG, ROWS, TEXTS, result, write_store
 
 from avebench.report.writing import write_report
-from avebench.results import Store
+from avebench.store.results import Store
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "col"}
 METRIC = {"P": "tag_precision", "R": "tag_recall", "TAG-F1": "tag_f1", "CLS-F1": "cls_f1"}

@@ -14,12 +14,12 @@ from statistics import fmean
 import pytest
 from stored_cells import ALL, COLOUR, KIND, ROWS, predict, result, write_store
 
-from avebench.cells import Overrides, resolve
-from avebench.data import open_dataset
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Prediction, Span
-from avebench.experiment import experiment_path, load_experiment
-from avebench.render import Measured
+from avebench.contracts.examples import Example, Prediction, Span
+from avebench.data.opening import open_dataset
+from avebench.files.errors import AvebenchError
+from avebench.files.sealed import unseal
+from avebench.planning.cells import Overrides, resolve
+from avebench.planning.experiment import experiment_path, load_experiment
 from avebench.report import reproduction
 from avebench.report.chapters import make_chapters
 from avebench.report.differences import matrix_table
@@ -27,11 +27,11 @@ from avebench.report.evidence import Examiner
 from avebench.report.mistakes import KINDS, Mistake, count_mistakes, mistakes_of
 from avebench.report.overview import overview_table
 from avebench.report.reproduction import reproduction_table, verdict
-from avebench.report.stored import read_stored
+from avebench.report.stored_tables import read_stored
 from avebench.report.thresholds import TAUS, sweep_cell
 from avebench.report.writing import write_report
-from avebench.results import Store
-from avebench.sealed import unseal
+from avebench.store.results import Store
+from avebench.tables.render import Measured
 
 
 @pytest.fixture(scope="module")

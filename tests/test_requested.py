@@ -9,12 +9,12 @@ from commandline import avebench
 from small_table import ONE_ROW
 from stored_cells import result
 
-from avebench.errors import AvebenchError
-from avebench.inference.choice import Choice, find_trained
-from avebench.plan import Plan, Request, make_plan
-from avebench.report.stored import read_stored
-from avebench.requested import FILE, note_requested, read_requested
-from avebench.results import Store
+from avebench.files.errors import AvebenchError
+from avebench.planning.plan import Plan, Request, make_plan
+from avebench.planning.requested import FILE, note_requested, read_requested
+from avebench.report.stored_tables import read_stored
+from avebench.running.chosen_cell import Choice, find_trained
+from avebench.store.results import Store
 
 
 def table(folder: Path, name: str, *, label: str = "row", model: str = "opentag", options: str = "") -> str:

@@ -175,7 +175,7 @@ def test_two_processes_on_one_table_run_every_cell_once(place: Path) -> None:
 
 def test_finished_table_imports_nothing_heavy(finished: Path) -> None:
     code = (
-        "import sys; sys.argv = ['avebench', *sys.argv[1:]]; from avebench.cli import app\n"
+        "import sys; sys.argv = ['avebench', *sys.argv[1:]]; from avebench.commands.app import app\n"
         "try:\n    app()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'transformers', 'pandas', 'mlflow', 'torchvision', 'accelerate'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -189,7 +189,7 @@ def test_finished_table_imports_nothing_heavy(finished: Path) -> None:
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.argv = ['avebench', '--help']; from avebench.cli import app\n"
+        "import sys; sys.argv = ['avebench', '--help']; from avebench.commands.app import app\n"
         "try:\n    app()\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'pandas', 'mlflow', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -7,13 +7,14 @@ import pytest
 from commandline import avebench
 from seqeval.metrics import f1_score
 
-from avebench.conll import read_conll
-from avebench.errors import AvebenchError
-from avebench.examples import Span
-from avebench.gold import read_gold
-from avebench.metrics import METRICS, Counts
-from avebench.render import render
-from avebench.scoring import file_format, report_table, score_file
+from avebench.commands.score import report_table
+from avebench.contracts.examples import Span
+from avebench.data.conll import read_conll
+from avebench.data.gold import read_gold
+from avebench.files.errors import AvebenchError
+from avebench.scoring.metrics import METRICS, Counts
+from avebench.scoring.prediction_files import file_format, score_file
+from avebench.tables.render import render
 
 GOLD = [
     {"id": "1", "text": "blue jeans", "spans": [{"attribute": "Color", "start": 0, "end": 4}]},

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from seqeval.metrics import sequence_labeling, v1
 from seqeval.scheme import IOB2
 
-from avebench import sequences
-from avebench.metrics import Counts
-from avebench.sequences import score_tag_sequences
-from avebench.tagging import chunks
+from avebench.contracts.tagging import chunks
+from avebench.scoring import sequences
+from avebench.scoring.metrics import Counts
+from avebench.scoring.sequences import score_tag_sequences
 
 TAGS = ["O", "B-a", "I-a", "B-b", "I-b", "B-a-b", "I-a-b"]
 ODD = [*TAGS, "[PAD]", "[UNK]", "B", "I"]

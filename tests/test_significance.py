@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from avebench import significance
-from avebench.metrics import Counts
-from avebench.significance import Contrast, bootstrap, contrasts, holm, p_value, randomisation, ratio, statistic
+from avebench.scoring import significance
+from avebench.scoring.metrics import Counts
+from avebench.scoring.significance import Contrast, bootstrap, contrasts, holm, p_value, randomisation, ratio, statistic
 
 MEASURES = ("precision", "recall", "f1")
 WAYS = {"types": 0, "products": 10**9}

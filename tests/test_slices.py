@@ -4,9 +4,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.examples import Example, Picture, Span, pairs_from_spans
-from avebench.slices import SliceRule
-from avebench.tagging import character_units, word_units
+from avebench.contracts.examples import Example, Picture, Span, pairs_from_spans
+from avebench.contracts.tagging import character_units, word_units
+from avebench.scoring.slices import SliceRule
 
 
 def example(text: str, *marked: tuple[str, str], category: str | None = None, picture: bool = True) -> Example:

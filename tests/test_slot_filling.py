@@ -13,17 +13,17 @@ import torch
 from slot_data import EXAMPLES, SCHEMA
 from torch import nn
 
-from avebench import training
-from avebench.batching import epoch_batches
-from avebench.errors import AvebenchError, DataError
-from avebench.evaluation import validation_metrics
-from avebench.examples import AttributeSchema, Example
-from avebench.metrics import INTENT, score
+from avebench.contracts.examples import INTENT, AttributeSchema, Example
+from avebench.contracts.tagging import tags_to_spans
+from avebench.files.errors import AvebenchError, DataError
 from avebench.models import attn_birnn, joint_bert, rnn_lstm, slot_gated
 from avebench.models.slot_filling import Labels, by_frequency, normalised
+from avebench.nn.batching import epoch_batches
 from avebench.nn.neural import NeuralModel, move
-from avebench.tagging import tags_to_spans
-from avebench.training import train as fit
+from avebench.scoring.evaluation import validation_metrics
+from avebench.scoring.metrics import score
+from avebench.training import loop
+from avebench.training.loop import train as fit
 
 PRODUCTS = AttributeSchema(("artist", "city", "number"))
 TRAINING = {"batch_size": 4, "steps": 1, "epochs": None, "learning_rates": {"default": 1e-2}}
@@ -391,11 +391,11 @@ def test_updates_must_cover_the_model_and_cannot_share_a_loss_scale() -> None:
     model = build(slot_gated, {"hidden_size": 4, "training": TRAINING})
     trained = list(model.parameters())
     config = model.config.training
-    assert len(training._updates(model, config, trained)) == 2
+    assert len(loop._updates(model, config, trained)) == 2
     with pytest.raises(AvebenchError, match="do not cover exactly"):
-        training._updates(model, config, trained[1:])
+        loop._updates(model, config, trained[1:])
     with pytest.raises(AvebenchError, match="fp16"):
-        training._updates(model, config.model_copy(update={"precision": "fp16"}), trained)
+        loop._updates(model, config.model_copy(update={"precision": "fp16"}), trained)
 
 
 def test_accumulated_separate_updates_equal_those_of_the_whole_batch(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from avebench.data import convert, open_dataset
+from avebench.contracts.examples import INTENT, UNKNOWN, Example, Prediction, Span
+from avebench.data.opening import convert, open_dataset
 from avebench.datasets import slots
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Prediction, Span
-from avebench.experiment import experiment_path, load_experiment
-from avebench.metrics import INTENT, UNKNOWN, score
-from avebench.slices import SliceRule
+from avebench.files.errors import AvebenchError
+from avebench.planning.experiment import experiment_path, load_experiment
+from avebench.scoring.metrics import score
+from avebench.scoring.slices import SliceRule
 
 Line = tuple[str, str, str]
 TRAIN: list[Line] = [

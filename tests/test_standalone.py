@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from stored_cells import ALL, ROWS, predict, store_cell, write_data
 
-from avebench.experiment import Experiment, experiment_path, load_experiment
-from avebench.outcomes.costjobs import (
+from avebench.analysis.range_cost.jobs import (
     RECORDED,
     Found,
     Job,
@@ -20,7 +19,8 @@ from avebench.outcomes.costjobs import (
     record_costs,
     recorded_costs,
 )
-from avebench.plan import Request
+from avebench.planning.experiment import Experiment, experiment_path, load_experiment
+from avebench.planning.plan import Request
 from avebench.report.writing import write_report
 
 COST = """

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from avebench.figures import Line, Panel
-from avebench.report import svg as module
-from avebench.report.svg import svg
+from avebench.tables import svg as module
+from avebench.tables.figures import Line, Panel
+from avebench.tables.svg import svg
 
 PANEL = Panel(
     "",

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from avebench.errors import AvebenchError
-from avebench.evaluation import validation_metrics
-from avebench.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
-from avebench.experiment import experiment_path, load_experiment
-from avebench.metrics import score
+from avebench.analysis.sweep import cut, sweep
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.tagging import word_units
+from avebench.data.predictions import read_predictions, write_predictions
+from avebench.files.errors import AvebenchError
 from avebench.models.dram import Config, Model
-from avebench.outcomes.sweep import cut, sweep
-from avebench.predictions import read_predictions, write_predictions
-from avebench.tagging import word_units
-from avebench.training import train
+from avebench.planning.experiment import experiment_path, load_experiment
+from avebench.scoring.evaluation import validation_metrics
+from avebench.scoring.metrics import score
+from avebench.training.loop import train
 
 SCHEMA = AttributeSchema(("color", "kind", "length"))
 WORDS = {"color": ("blue", "red", "sun"), "kind": ("dress", "dresses", "12"), "length": ("long", "1")}

@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.scheme import IOB2, Tokens
 
-from avebench.examples import Span
-from avebench.tagging import bio_labels, character_units, chunks, spans_to_tags, split_tag, tags_to_spans, word_units
+from avebench.contracts.examples import Span
+from avebench.contracts.tagging import (
+    bio_labels,
+    character_units,
+    chunks,
+    spans_to_tags,
+    split_tag,
+    tags_to_spans,
+    word_units,
+)
 
 BIO = st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b", "B-c-d", "I-c-d"])
 ANY = st.sampled_from(["O", "B-a", "I-a", "B-b", "I-b", "[PAD]", "[UNK]"])

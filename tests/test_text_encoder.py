@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from avebench.errors import AvebenchError
-from avebench.examples import Example
+from avebench.contracts.examples import Example
+from avebench.contracts.tagging import character_units, word_units
+from avebench.files.errors import AvebenchError
 from avebench.nn.text_encoder import TextEncoder
-from avebench.tagging import character_units, word_units
-from avebench.weights import minilm_folder
+from avebench.nn.weights import minilm_folder
 
 
 def words(text: str) -> Example:

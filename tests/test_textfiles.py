@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from commandline import COMMAND, avebench, environment
 
-from avebench.errors import AvebenchError
-from avebench.inference.predict import _check_files
-from avebench.inference.products import read_products
+from avebench.files.errors import AvebenchError
+from avebench.running.predict import _check_files
+from avebench.running.products import read_products
 
 GOLD = {"id": "p1", "text": "a blue dress", "spans": [{"attribute": "Color", "start": 2, "end": 6}]}
 PREDICTED = {"id": "p1", "attributes": {"Color": 1.0}, "spans": GOLD["spans"]}

@@ -20,12 +20,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from avebench import runrecords, tracking
-from avebench.errors import AvebenchError
-from avebench.results import Store
-from avebench.tracking import RunRecord, log, sync
-from avebench.trackingplace import database_identity, tracking_uri, turn
-from avebench.trackingserver import serve, server_command
+from avebench.files.errors import AvebenchError
+from avebench.store.results import Store
+from avebench.tracking import mlflow_log, run_records
+from avebench.tracking.mlflow_log import RunRecord, log, sync
+from avebench.tracking.place import database_identity, tracking_uri, turn
+from avebench.tracking.server import serve, server_command
 
 TABLES = {"table6.md": "| Row |\n|:----|\n| a |\n", "table6.csv": "label\na\n"}
 
@@ -53,9 +53,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 import os, sys
 for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "PYTEST_CURRENT_TEST"):
     os.environ.pop(name, None)
-from avebench import runrecords, tracking
+from avebench import run_records, tracking
 print(any(name in sys.modules for name in ("mlflow", "pandas", "torch")))
-with tracking._quiet_client("sqlite:///new.db") as client:
+with mlflow_log._quiet_client("sqlite:///new.db") as client:
     client.search_experiments()
 from mlflow.telemetry.client import get_telemetry_client
 from mlflow.telemetry.utils import is_telemetry_disabled
@@ -341,7 +341,7 @@ def test_names_are_those_that_mlflow_allows() -> None:
     from mlflow.utils.validation import _validate_metric_name
 
     for name in ("tag_f1", "loss/crf", "f1 [color]", "颜色", "/x/", "ü" * 300, "", "a//b", "../x", "a/./b", "."):
-        _validate_metric_name(tracking._name(name))
+        _validate_metric_name(mlflow_log._name(name))
 
 
 def tracked(out: Path, monkeypatch: pytest.MonkeyPatch, data: str = "demo", shown: str = "demo") -> Callable[[], None]:
@@ -349,11 +349,11 @@ def tracked(out: Path, monkeypatch: pytest.MonkeyPatch, data: str = "demo", show
     cell = SimpleNamespace(key=record(out).key)
     known = SimpleNamespace(name=data, shown=shown)
     plan: Any = SimpleNamespace(name="table6", cells=lambda: [cell], data=known)
-    monkeypatch.setattr(runrecords, "run_record", lambda plan, cell, result, store: record(out, dataset=shown))
-    monkeypatch.setattr(runrecords, "_artifacts", lambda *_: TABLES)
-    monkeypatch.setattr(runrecords, "place", lambda plan: Path(data))
+    monkeypatch.setattr(run_records, "run_record", lambda plan, cell, result, store: record(out, dataset=shown))
+    monkeypatch.setattr(run_records, "_artifacts", lambda *_: TABLES)
+    monkeypatch.setattr(run_records, "place", lambda plan: Path(data))
     results: Any = {cell.key: None}
-    return lambda: runrecords.track(plan, Store(out), results, [], [], [], anew=False)
+    return lambda: run_records.track(plan, Store(out), results, [], [], [], anew=False)
 
 
 def test_every_database_gets_the_results_also_one_made_anew(
@@ -368,7 +368,7 @@ def test_every_database_gets_the_results_also_one_made_anew(
         assert sorted(runs(one)) == ["a", "a, repetition 0"]
     uploads: list[object] = []
     with monkeypatch.context() as patched:
-        patched.setattr(runrecords, "log", lambda records, *_, **__: uploads.append(records))
+        patched.setattr(run_records, "log", lambda records, *_, **__: uploads.append(records))
         track()
         assert uploads == []  # Both have it.
         (tmp_path / "second.db").unlink()
@@ -410,7 +410,7 @@ def test_a_server_that_is_away_is_asked_once(
 
     server = "https://someone:secret@mlflow.example"
     with monkeypatch.context() as patched:
-        patched.setattr(tracking, "_upload", away)
+        patched.setattr(mlflow_log, "_upload", away)
         patched.setenv("MLFLOW_TRACKING_URI", server)
         track()
         track()
@@ -439,7 +439,7 @@ def test_two_syncs_at_once_upload_every_result_once(tmp_path: Path, uri: str) ->
     read, done = threading.Event(), []
     first = threading.Thread(target=lambda: (read.wait(30), done.append(sync(out, uri))))
     first.start()
-    upload = tracking._upload
+    upload = mlflow_log._upload
 
     def later(*arguments: Any) -> int:
         if threading.current_thread() is first:
@@ -449,7 +449,7 @@ def test_two_syncs_at_once_upload_every_result_once(tmp_path: Path, uri: str) ->
         return upload(*arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(tracking, "_upload", later)
+        patched.setattr(mlflow_log, "_upload", later)
         second = sync(out, uri)
     assert (done[0].uploaded, done[0].known) == (2, 0)
     assert (second.uploaded, second.known) == (0, 2)
@@ -464,7 +464,7 @@ def test_a_cache_that_cannot_be_written_keeps_no_database_unused(
     assert log([record(tmp_path / "runs")], TABLES, out=tmp_path / "runs", uri=uri)
     assert sorted(runs(uri)) == ["a", "a, repetition 0"]
     with turn(uri), pytest.raises(AvebenchError, match="another process"):
-        monkeypatch.setattr("avebench.trackingplace.TURN_SECONDS", 0.01)
+        monkeypatch.setattr("avebench.tracking.place.TURN_SECONDS", 0.01)
         with turn(uri):
             pass
 

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import nn
 
-from avebench import checkpoint, training
-from avebench.batching import BUCKET_STEPS, epoch_batches, load, plan
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Prediction
-from avebench.model import TrainedConfig, TrainingConfig
+from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.model import TrainedConfig, TrainingConfig
+from avebench.files.errors import AvebenchError
+from avebench.nn.batching import BUCKET_STEPS, epoch_batches, load, plan
 from avebench.nn.neural import NeuralModel
-from avebench.training import TrainingRecord, rate_factor, train
+from avebench.training import checkpoint, loop
+from avebench.training.loop import TrainingRecord, rate_factor, train
 
 WORDS = 12
 
@@ -127,7 +127,7 @@ def outcome(model: Toy, record: TrainingRecord) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _checkpoints_may_take_any_time(monkeypatch):
     """Let `checkpoint_seconds=0.0` mean every step: here steps are so fast that the cap would skip most of them."""
-    monkeypatch.setattr(training, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", math.inf)
 
 
 def get_scheduler(*arguments: Any, **options: Any) -> Any:
@@ -199,7 +199,7 @@ def test_plan_continues_where_it_is_told_to():
 
 
 def test_building_ahead_gives_the_same_batches_and_passes_errors_on(monkeypatch):
-    monkeypatch.setattr("avebench.batching.pin", lambda batch: batch)  # Page-locking needs a GPU.
+    monkeypatch.setattr("avebench.nn.batching.pin", lambda batch: batch)  # Page-locking needs a GPU.
     pieces = list(plan([1] * 30, 4, 1, order="shuffled", repetition=0, start=0, stop=20))
     build = lambda positions: {"positions": positions.tolist()}  # noqa: E731
     assert list(load(pieces, build, ahead=True)) == list(load(pieces, build, ahead=False))
@@ -365,8 +365,8 @@ def test_history_has_the_mean_losses_since_the_last_validation(tmp_path):
 
 
 def test_progress_is_reported_with_losses_metrics_and_time_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
-    seen: list[training.Progress] = []
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
+    seen: list[loop.Progress] = []
     _, record = run(tmp_path, report=seen.append)
     assert [progress.step for progress in seen] == list(range(1, 21))
     assert {progress.total_steps for progress in seen} == {20}

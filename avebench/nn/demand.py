@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from avebench.errors import AvebenchError
+from avebench.files.errors import AvebenchError
 from avebench.nn.crf import CRF, MANY_TAGS
 
 NUMBER_BYTES = 4

@@ -23,10 +23,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # type: ignore[import-untyped]  # It has no types.
 
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Picture
+from avebench.contracts.examples import Example, Picture
+from avebench.files.errors import AvebenchError
 from avebench.nn.pretrained import check_finite, first_line, load_pretrained, quiet
-from avebench.weights import PRECOMPUTED_IDS, TORCHVISION_FILES, image_weights
+from avebench.nn.weights import PRECOMPUTED_IDS, TORCHVISION_FILES, image_weights
 
 Layout = Literal["transpose", "reshape"]
 Normalisation = Literal["imagenet", "released", "encoder"]

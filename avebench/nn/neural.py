@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avebench.errors import AvebenchError
-from avebench.examples import AttributeSchema, Example, Prediction
-from avebench.model import Model, Vocabulary
+from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.model import Model, Vocabulary
+from avebench.files.errors import AvebenchError
 from avebench.nn.demand import predicted_at_once
 
 Encoded = Any

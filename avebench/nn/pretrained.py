@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModel
 from transformers.utils import logging
 
-from avebench.errors import AvebenchError
+from avebench.files.errors import AvebenchError
 
 _UNFIT = (OSError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError)
 """What transformers and torch raise for a config.json or weights that no model can be built from."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_bidirectional_mask
 
-from avebench.examples import Units
-from avebench.model import LongTexts
+from avebench.contracts.examples import Units
+from avebench.contracts.model import LongTexts
 from avebench.nn.neural import padded
 from avebench.nn.pretrained import load_pretrained, quiet
 from avebench.nn.unit_pieces import EncodedText, UnitPieces

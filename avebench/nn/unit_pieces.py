@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer
 
-from avebench.errors import AvebenchError
-from avebench.examples import Example, Units
-from avebench.model import LongTexts
+from avebench.contracts.examples import Example, Units
+from avebench.contracts.model import LongTexts
+from avebench.files.errors import AvebenchError
 from avebench.nn.pretrained import first_line, quiet
+from avebench.nn.weights import encoder_folder
 from avebench.nn.windows import cut_windows, nearest_windows
-from avebench.weights import encoder_folder
 
 ARCHITECTURES = ("bert", "roberta")
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")

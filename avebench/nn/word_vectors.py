@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avebench.errors import AvebenchError
-from avebench.examples import Example
-from avebench.places import expanded
+from avebench.contracts.examples import Example
+from avebench.files.errors import AvebenchError
+from avebench.files.places import expanded
 
 PADDING, UNKNOWN = 0, 1
 """Ids of no unit and of a unit that the vocabulary lacks."""

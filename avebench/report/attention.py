@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from avebench.outcomes.drawn import Drawn, Plate, drawings_folder, read_drawn
+from avebench.analysis.attention.figure import Drawn, Plate, drawings_folder, read_drawn
 from avebench.report.chapters import Chapter, Overlay, with_overlays
 
 BUDGET = 1_800_000

@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from avebench.comparison.contrasts import Comparison
-from avebench.errors import AvebenchError
-from avebench.outcomes.sweep import Swepts, sweep_figure, sweep_table
-from avebench.plan import Plan
-from avebench.render import Table
+from avebench.analysis.comparison.contrasts import Comparison
+from avebench.analysis.sweep import Swepts, sweep_figure, sweep_table
+from avebench.files.errors import AvebenchError
+from avebench.planning.plan import Plan
 from avebench.report.costs import cost_table
 from avebench.report.differences import compare_rows, matrix_table, pairs_table
 from avebench.report.evidence import Evidence, Examiner
 from avebench.report.figures import Drawing, cost_against_quality, drawings_of, learning_curves, precision_recall
 from avebench.report.mistakes import Sample, confusion_table, kinds_table, samples_of, with_mistakes
 from avebench.report.reproduction import reproduction_table
-from avebench.report.stored import Sheet, settings_text
+from avebench.report.stored_tables import Sheet, settings_text
 from avebench.report.thresholds import TAUS, threshold_tables
-from avebench.results import Result
-from avebench.tables import attribute_table, check_invariants, result_table, slice_table
+from avebench.store.results import Result
+from avebench.tables.render import Table
+from avebench.tables.result_tables import attribute_table, check_invariants, result_table, slice_table
 
 Style = Literal["plain", "bars", "matrix"]
 

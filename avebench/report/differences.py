@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from avebench.comparison.alike import check_alike
-from avebench.comparison.contrasts import Comparison, System, compare_systems, headline
-from avebench.comparison.verdict import ALPHA
-from avebench.errors import AvebenchError
-from avebench.examplecounts import ExampleCounts
-from avebench.render import Cell, Column, Section, Table, TableRow
-from avebench.report.stored import Sheet
-from avebench.significance import LEVEL, RESAMPLES
-from avebench.tables import HEADINGS, measured_rows
+from avebench.analysis.comparison.comparability import check_alike
+from avebench.analysis.comparison.contrasts import Comparison, System, compare_systems, headline
+from avebench.analysis.comparison.verdict import ALPHA
+from avebench.files.errors import AvebenchError
+from avebench.report.stored_tables import Sheet
+from avebench.scoring.significance import LEVEL, RESAMPLES
+from avebench.store.examplecounts import ExampleCounts
+from avebench.tables.render import Cell, Column, Section, Table, TableRow
+from avebench.tables.result_tables import HEADINGS, measured_rows
 
 STAR = "*"
 RowCounts = Mapping[str, Sequence[Sequence[ExampleCounts]]]

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avebench.comparison.alike import check_totals
-from avebench.comparison.contrasts import metric_intervals
-from avebench.data import open_dataset
-from avebench.errors import AvebenchError
-from avebench.examplecounts import ExampleCounts, count_example, read_counts
-from avebench.examples import Example
-from avebench.outcomes.sweep import Swept
-from avebench.predictions import read_predictions
+from avebench.analysis.comparison.comparability import check_totals
+from avebench.analysis.comparison.contrasts import metric_intervals
+from avebench.analysis.sweep import Swept
+from avebench.contracts.examples import Example
+from avebench.data.opening import open_dataset
+from avebench.data.predictions import read_predictions
+from avebench.files.errors import AvebenchError
 from avebench.report.mistakes import Mistakes, count_mistakes
-from avebench.report.stored import StoredCell
+from avebench.report.stored_tables import StoredCell
 from avebench.report.thresholds import sweep_cell
-from avebench.results import Result
+from avebench.store.examplecounts import ExampleCounts, count_example, read_counts
+from avebench.store.results import Result
 
 Interval = tuple[float, float]
 """Lower and upper bound in %."""

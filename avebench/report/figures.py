@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
-from avebench.comparison.contrasts import headline
-from avebench.costs import MEMORY, PARAMETERS, SECONDS, costs_of
-from avebench.figures import Figure, Line, Panel
-from avebench.outcomes.sweep import Swepts
-from avebench.plan import Plan
-from avebench.report.svg import svg
-from avebench.results import Result
-from avebench.tables import HEADINGS, measured_rows, metric_value
+from avebench.analysis.comparison.contrasts import headline
+from avebench.analysis.sweep import Swepts
+from avebench.planning.plan import Plan
+from avebench.store.costs import MEMORY, PARAMETERS, SECONDS, costs_of
+from avebench.store.results import Result
+from avebench.tables.figures import Figure, Line, Panel
+from avebench.tables.result_tables import HEADINGS, measured_rows, metric_value
+from avebench.tables.svg import svg
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from avebench.examples import Example, Prediction, Span
-from avebench.plan import Plan, PlannedRow
-from avebench.render import MEASURED, Column, Section, Table, TableRow
-from avebench.results import Result
-from avebench.tables import measured_rows, summary_of
+from avebench.contracts.examples import Example, Prediction, Span
+from avebench.planning.plan import Plan, PlannedRow
+from avebench.store.results import Result
+from avebench.tables.render import MEASURED, Column, Section, Table, TableRow
+from avebench.tables.result_tables import measured_rows, summary_of
 
 Kind = Literal["missed", "wrong attribute", "wrong boundary", "spurious"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

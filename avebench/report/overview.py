@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from avebench.comparison.contrasts import headline
-from avebench.experiment import published_of
-from avebench.render import TOLD, Column, Section, Table, TableRow
+from avebench.analysis.comparison.contrasts import headline
+from avebench.planning.experiment import published_of
 from avebench.report.chapters import Chapter
 from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
-from avebench.report.stored import Sheet
-from avebench.tables import HEADINGS, measured_rows, metric_value, summary_of
+from avebench.report.stored_tables import Sheet
+from avebench.tables.render import TOLD, Column, Section, Table, TableRow
+from avebench.tables.result_tables import HEADINGS, measured_rows, metric_value, summary_of
 
 
 def overview_table(chapters: Sequence[Chapter]) -> Table:

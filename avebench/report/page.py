@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from avebench.experiment import OwnPublished, Row, published_of, published_sources
-from avebench.render import MEASURED, Cell, Column, Measured, Table, cell_text, row_label, table_notes
+from avebench.planning.experiment import OwnPublished, Row, published_of, published_sources
 from avebench.report.chapters import Chapter, Style
 from avebench.report.overview import day, facts, overview_table
 from avebench.report.reproduction import VERDICTS
-from avebench.report.stored import StoredCell
-from avebench.tables import PUBLISHED
+from avebench.report.stored_tables import StoredCell
+from avebench.tables.render import MEASURED, Cell, Column, Measured, Table, cell_text, row_label, table_notes
+from avebench.tables.result_tables import PUBLISHED
 
 OPEN_PARTS = {"table", "reproduction", "attention", "sweep"}
 """Parts of a chapter that are open when the page is opened."""

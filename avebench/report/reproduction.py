@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from avebench.cells import Overrides, flattened, resolve
-from avebench.errors import AvebenchError
-from avebench.experiment import Published, published_marks, published_of
-from avebench.plan import PlannedRow
-from avebench.registry import plugin, plugins
-from avebench.render import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
+from avebench.contracts.registry import plugin, plugins
+from avebench.files.errors import AvebenchError
+from avebench.planning.cells import Overrides, flattened, resolve
+from avebench.planning.experiment import Published, published_marks, published_of
+from avebench.planning.plan import PlannedRow
 from avebench.report.evidence import Interval
-from avebench.report.stored import Sheet, settings_text
-from avebench.significance import LEVEL
-from avebench.tables import HEADINGS, NOT_BUILT, PUBLISHED, caveat_notes, measured_rows, metric_value, summary_of
+from avebench.report.stored_tables import Sheet, settings_text
+from avebench.scoring.significance import LEVEL
+from avebench.tables.render import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
+from avebench.tables.result_tables import (
+    HEADINGS,
+    NOT_BUILT,
+    PUBLISHED,
+    caveat_notes,
+    measured_rows,
+    metric_value,
+    summary_of,
+)
 
 MARGIN = 1.0
 """Points within which a figure counts as reproduced."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from avebench.examples import Example, Prediction
-from avebench.outcomes.sweep import Swept, Swepts, sweep
-from avebench.plan import Plan
-from avebench.render import MEASURED, Cell, Column, Section, Table, TableRow
-from avebench.results import Result
-from avebench.tables import HEADINGS, measured_rows, summary_of
+from avebench.analysis.sweep import Swept, Swepts, sweep
+from avebench.contracts.examples import Example, Prediction
+from avebench.planning.plan import Plan
+from avebench.store.results import Result
+from avebench.tables.render import MEASURED, Cell, Column, Section, Table, TableRow
+from avebench.tables.result_tables import HEADINGS, measured_rows, summary_of
 
 TAUS = tuple(number / 20 for number in range(1, 20))
 """0.05 to 0.95; below 0.05 no candidates are stored."""

@@ -11,18 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avebench.disk import unwritable
-from avebench.errors import AvebenchError
-from avebench.leftovers import sweep
-from avebench.printing import in_line, spreadsheet_cell
-from avebench.recording import RESULTS
-from avebench.render import Measured, latex_with_macros, render
+from avebench.analysis.recording import RESULTS
+from avebench.files.atomic import write_atomically
+from avebench.files.disk import unwritable
+from avebench.files.errors import AvebenchError
+from avebench.files.leftovers import sweep
+from avebench.files.printing import in_line, spreadsheet_cell
 from avebench.report.attention import with_attention
 from avebench.report.chapters import Chapter, make_chapters, named
 from avebench.report.evidence import Examiner
-from avebench.report.standalone import cost_chapters, fraction_chapters, statistics_chapters
-from avebench.report.stored import Stored, read_stored
-from avebench.weights import RUNS, write_atomically
+from avebench.report.experiment_chapters import cost_chapters, fraction_chapters, statistics_chapters
+from avebench.report.stored_tables import Stored, read_stored
+from avebench.store.results import RUNS
+from avebench.tables.render import Measured, latex_with_macros, render
 
 PAGE = Path("report.html")
 

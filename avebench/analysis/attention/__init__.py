@@ -1,0 +1,1 @@
+"""Explanations of predictions, drawn and laid out: attention over pictures, tags, ranges."""

@@ -1,0 +1,150 @@
+"""What flows through the harness: examples, spans, predictions and the attribute schema.
+
+All offsets are Unicode code points of the text as stored, end exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Units = Literal["character", "word", "fine"]
+"""Code points; words and punctuation marks; or words cut between letters and digits as well."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A value of one attribute in the text: characters `start` to `end`, end exclusive."""
+
+    attribute: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A product photo that is opened only when it is asked for.
+
+    `source` is a file, or a function that draws the picture (generated data); `name` identifies it in messages.
+    """
+
+    name: str
+    source: Path | Callable[[], Image]
+
+    def open(self) -> Image:
+        """Return the decoded picture in RGB; DataError if the file is missing or cannot be decoded."""
+        if not isinstance(self.source, Path):
+            return self.source()
+        from avebench.files.photos import decoded
+
+        return decoded(self.source)
+
+
+def _dot() -> Image:
+    from PIL import Image
+
+    return Image.new("RGB", (1, 1))
+
+
+ZERO_PICTURE = Picture("zero", _dot)
+"""Stands for an input of a picture encoder that is zero after normalisation (a control); a black dot elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One product sentence with its gold annotation.
+
+    `tokens` are the character ranges of the units that a tagger labels (characters for Chinese, words for English).
+    `pairs` maps an annotated attribute to its set of value strings; the intent of an utterance stands there too, under
+    `contracts.examples.INTENT`. `absent` are the attributes that the product is known not to have; any other attribute
+    without a pair is unknown. `picture` is None where the product has none.
+    """
+
+    id: str
+    text: str
+    tokens: tuple[tuple[int, int], ...]
+    spans: tuple[Span, ...] = ()
+    pairs: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    product_id: str = ""
+    picture: Picture | None = None
+    category: str | None = None
+    absent: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What every kind of system returns for one example; metrics see nothing else.
+
+    `attributes` maps each predicted attribute to its score in [0, 1]. `spans` is None when the system cannot point at
+    the text. `span_scores`, where present, run parallel to `spans`. `candidates` holds what a threshold sweep needs:
+    (attribute, range score, decoded spans) for attributes below the threshold as well.
+    """
+
+    id: str
+    attributes: Mapping[str, float]
+    pairs: Mapping[str, frozenset[str]]
+    spans: tuple[Span, ...] | None = None
+    span_scores: tuple[float, ...] | None = None
+    candidates: tuple[tuple[str, float, tuple[Span, ...]], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSchema:
+    """The attributes of a data set in their fixed order, the units that its taggers label, and its intents.
+
+    `intents` decides which head the joint systems have: where there are any, each example has exactly one, and the head
+    is a single-label classifier over them, in this order (utterances: SNIPS); where there are none, it is a multi-label
+    classifier over `attributes` (products). An intent is never one of `attributes`.
+    """
+
+    attributes: tuple[str, ...]
+    units: Units = "word"
+    intents: tuple[str, ...] = ()
+
+    def index(self) -> dict[str, int]:
+        """Return attribute -> position."""
+        return {attribute: position for position, attribute in enumerate(self.attributes)}
+
+
+def printable(text: str) -> str:
+    """Return a text of a data set without the control characters that a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def pairs_from_spans(text: str, spans: Sequence[Span]) -> dict[str, frozenset[str]]:
+    """Return attribute -> set of the strings that its spans cover, as they stand in the text."""
+    found: dict[str, set[str]] = {}
+    for span in spans:
+        found.setdefault(span.attribute, set()).add(text[span.start : span.end])
+    return {attribute: frozenset(values) for attribute, values in found.items()}
+
+
+PAD = "[PAD]"
+"""The released code's label for "no attribute"; never an attribute of its own."""
+
+
+INTENT = "[INTENT]"
+"""Name under which `pairs` carries an utterance's intent (SNIPS); no metric but the two of intents counts it."""
+
+
+UNKNOWN = "_UNK"
+"""What Slot-Gated's protocol makes of an intent or a tag that training does not have, in the gold annotation as well.
+
+As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the attribute "", which is no attribute.
+"""
+
+
+def gold_attributes(gold: Example) -> frozenset[str]:
+    """Return the attributes that are annotated with a value, by span or by pair."""
+    annotated = {attribute for attribute, values in gold.pairs.items() if values}
+    return frozenset(annotated | {span.attribute for span in gold.spans}) - {INTENT, PAD, ""}
+
+
+def product_of(example: Example) -> str:
+    """Return the product that an example belongs to: its `product_id`, or its own id where it has none."""
+    return example.product_id or example.id

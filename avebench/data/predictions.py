@@ -1,0 +1,200 @@
+"""Prediction files: JSON Lines, one prediction per gold example.
+
+A line is `{id, attributes: {name: score}, spans: [{attribute, start, end, score?}], pairs: {name: [value]},
+candidates?: [{attribute, score, spans: [{attribute, start, end}]}]}`; `spans` or `pairs` may be missing, not both.
+Without `attributes` those that have a span or a value are predicted, with score 1.
+The text-free form holds no value strings: they come back from the gold texts, as the strings that the spans cover. What
+stays of its `pairs` is the intent of an utterance, a label and no text.
+
+Where `avebench predict` could not predict a product, its line is `{id or null, line, error}`, which cannot be scored.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans
+from avebench.data.jsonlines import (
+    FieldError,
+    check_keys,
+    checked_list,
+    checked_number,
+    checked_object,
+    checked_pairs,
+    checked_span,
+    checked_string,
+    fault,
+    json_lines,
+)
+from avebench.files.atomic import write_atomically
+from avebench.files.disk import unwritable
+from avebench.files.errors import AvebenchError
+
+KEYS = ("id", "attributes", "spans", "pairs", "candidates")
+ERROR_KEYS = ("line", "error")
+"""Keys, beside `id`, of what `avebench predict` writes for a product that it cannot predict."""
+CANDIDATE_KEYS = ("attribute", "score", "spans")
+_SHOWN = 5
+"""Number of ids that a message lists."""
+
+
+def write_predictions(path: Path, predictions: Iterable[Prediction], *, text_free: bool = False) -> None:
+    """Write a prediction file whole or not at all, packed if its name ends in `.gz`; the same bytes for the same input.
+
+    With `text_free` the value strings are left out; AvebenchError if a prediction has values without spans.
+    """
+    content = b"".join(line_of(prediction_record(one, text_free=text_free)) for one in predictions)
+    try:
+        write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    except OSError as error:
+        raise unwritable(
+            error, path, f"{path}: the file cannot be written ({error.strerror}). Choose another folder."
+        ) from None
+
+
+def line_of(record: dict[str, Any]) -> bytes:
+    """Return a JSON object as a line of a prediction file."""
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def prediction_record(prediction: Prediction, *, text_free: bool = False) -> dict[str, Any]:
+    """Return a prediction as the JSON object of its line."""
+    record: dict[str, Any] = {"id": prediction.id, "attributes": dict(prediction.attributes)}
+    if prediction.spans is not None:
+        spans = [_span(span) for span in prediction.spans]
+        for span, score in zip(spans, prediction.span_scores or (), strict=prediction.span_scores is not None):
+            span["score"] = score
+        record["spans"] = spans
+    elif text_free:
+        raise AvebenchError(
+            f"The prediction of '{prediction.id}' has values without spans, so it cannot be written without strings. "
+            "Record it with its strings, or give spans."
+        )
+    pairs = {name: sorted(values) for name, values in prediction.pairs.items() if not text_free or name == INTENT}
+    if pairs or not text_free:
+        record["pairs"] = pairs
+    if prediction.candidates is not None:
+        record["candidates"] = [
+            {"attribute": attribute, "score": score, "spans": [_span(span) for span in spans]}
+            for attribute, score, spans in prediction.candidates
+        ]
+    return record
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {"attribute": span.attribute, "start": span.start, "end": span.end}
+
+
+def read_predictions(path: Path, gold: Sequence[Example]) -> list[Prediction]:
+    """Read a prediction file and return the predictions in the order of `gold`.
+
+    Pairs that are not given are the strings that the spans cover, also beside an intent that is. AvebenchError names
+    file, line and field of what breaks the format, and the ids that are missing, unknown or used twice.
+    """
+    texts = {example.id: example.text for example in gold}
+    if len(texts) < len(gold):
+        raise AvebenchError("The gold examples use an id twice. Give every example an id of its own.")
+    found: dict[str, Prediction] = {}
+    lines: dict[str, int] = {}
+    for line, record in json_lines(path, KEYS + ERROR_KEYS):
+        try:
+            _check_predicted(record)
+            name = checked_string(_required(record, "id"), "id")
+            if name in found:
+                raise FieldError("id", f"the id '{name}' stands in line {lines[name]} already. Predict every id once.")
+            if name not in texts:
+                raise FieldError(
+                    "id", f"the id '{name}' is not among the {len(texts)} gold examples. Is it another split?"
+                )
+            found[name], lines[name] = _prediction(record, name, texts[name]), line
+        except FieldError as error:
+            raise fault(path, line, error.field, str(error)) from None
+    missing = [name for name in texts if name not in found]
+    if missing:
+        shown = ", ".join(f"'{name}'" for name in missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
+        raise fault(
+            path,
+            None,
+            "id",
+            f"{len(missing)} of {len(texts)} gold ids have no prediction: {shown}. Predict every id once.",
+        )
+    return [found[example.id] for example in gold]
+
+
+def _check_predicted(record: dict[str, Any]) -> None:
+    """Raise FieldError for an error record: scores of the other products alone would be too good."""
+    if any(key in record for key in ERROR_KEYS):
+        raise FieldError(
+            "error",
+            f"the product {json.dumps(record.get('id'), ensure_ascii=False)} was not predicted (line "
+            f"{record.get('line')} of the input): {record.get('error')} Repair it there and predict again.",
+        )
+
+
+def _required(record: dict[str, Any], key: str) -> Any:
+    if key not in record:
+        raise FieldError(key, "the key is missing.")
+    return record[key]
+
+
+def _prediction(record: dict[str, Any], name: str, text: str) -> Prediction:
+    """Return the prediction that a line holds; FieldError names the field."""
+    given = record.get("attributes")
+    attributes = checked_object({} if given is None else given, "attributes", "{name: score}")
+    if record.get("spans") is None and record.get("pairs") is None:
+        raise FieldError("spans", "neither 'spans' nor 'pairs' is given. Write at least one of them, it may be empty.")
+    spans: tuple[Span, ...] | None = None
+    scores: list[float] = []
+    if record.get("spans") is not None:
+        spans, scores = _scored_spans(record["spans"], text)
+    pairs = {} if record.get("pairs") is None else checked_pairs(record["pairs"], "pairs")
+    if record.get("pairs") is None or set(pairs) == {INTENT}:
+        pairs |= pairs_from_spans(text, spans or ())
+    scored = {
+        checked_string(key, "attributes"): checked_number(value, f"attributes.{key}")
+        for key, value in attributes.items()
+    }
+    if given is None:
+        named = [*(span.attribute for span in spans or ()), *(key for key, values in pairs.items() if values)]
+        scored = {attribute: 1.0 for attribute in named if attribute != INTENT}
+    return Prediction(
+        id=name,
+        attributes=scored,
+        pairs=pairs,
+        spans=spans,
+        span_scores=tuple(scores) if scores else None,
+        candidates=_candidates(record["candidates"], text) if record.get("candidates") is not None else None,
+    )
+
+
+def _scored_spans(value: object, text: str) -> tuple[tuple[Span, ...], list[float]]:
+    """Return the spans and their scores; all spans of a line have a score, or none has."""
+    spans, scores = [], []
+    for position, item in enumerate(checked_list(value, "spans", "{attribute, start, end, score?}")):
+        field = f"spans[{position}]"
+        spans.append(checked_span(item, text, field, ("score",)))
+        if "score" in item:
+            scores.append(checked_number(item["score"], f"{field}.score"))
+    if scores and len(scores) < len(spans):
+        raise FieldError("spans", f"{len(scores)} of {len(spans)} spans have a score. Give all of them one, or none.")
+    return tuple(spans), scores
+
+
+def _candidates(value: object, text: str) -> tuple[tuple[str, float, tuple[Span, ...]], ...]:
+    found = []
+    for position, item in enumerate(checked_list(value, "candidates", "{attribute, score, spans}")):
+        field = f"candidates[{position}]"
+        record = checked_object(item, field, "{attribute, score, spans}")
+        check_keys(record, CANDIDATE_KEYS, f"{field}.")
+        for key in CANDIDATE_KEYS:
+            if key not in record:
+                raise FieldError(f"{field}.{key}", "the key is missing.")
+        listed = checked_list(record["spans"], f"{field}.spans", "{attribute, start, end}")
+        spans = tuple(checked_span(span, text, f"{field}.spans[{number}]") for number, span in enumerate(listed))
+        attribute = checked_string(record["attribute"], f"{field}.attribute")
+        found.append((attribute, checked_number(record["score"], f"{field}.score"), spans))
+    return tuple(found)

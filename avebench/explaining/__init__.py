@@ -1,1 +1,0 @@
-"""Explanations of single predictions, shown and drawn."""

@@ -1,0 +1,359 @@
+"""The encoders that this package trains itself: `avebench pretrain NAME`, from a data set that can make more examples.
+
+A data set plug-in can be pretrained on if its `Dataset` has the method `pretraining(count)`: examples that are in none
+of its splits. The text encoder learns from texts alone, without labels; the picture encoder from pictures, categories
+and gold pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from PIL.Image import Resampling
+from transformers import BertForMaskedLM, BertTokenizer
+
+from avebench.contracts.dataset import DatasetCard
+from avebench.contracts.examples import Example
+from avebench.contracts.registry import plugin
+from avebench.contracts.seeds import derive_seed
+from avebench.data.opening import open_dataset
+from avebench.files.disk import unwritable
+from avebench.files.errors import AvebenchError
+from avebench.files.leftovers import sweep
+from avebench.nn.image_encoder import MEAN_AND_DEVIATION
+from avebench.nn.pretrained import quiet
+from avebench.nn.weights import Modality
+from avebench.store.provenance import revision, versions
+from avebench.training import picture_classifier
+from avebench.training.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, train
+from avebench.training.optimisation import reproducible
+from avebench.training.picture_classifier import PictureAccuracy, PictureClassifier, PictureRecipe, picture_accuracy
+from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
+from avebench.training.wordpieces import learn_pieces
+
+CARD = "card.json"
+"""The file that says how an encoder was made; a folder without it is never replaced."""
+
+
+class Source(Protocol):
+    """What is asked of a data set here."""
+
+    card: DatasetCard
+
+    def pretraining(self, count: int) -> Iterator[Example]:
+        """Yield `count` examples that are in none of the splits."""
+
+    def fingerprint(self) -> str:
+        """Return the data set's fingerprint."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextPlan:
+    """What the text encoder is made from.
+
+    `held_out` sentences after the first `sentences` measure the masked accuracy, less those whose product or text is
+    among the first. At most `pieces` word pieces are learnt, from pairs that occur `min_count` times: enough for words,
+    too many for most numbers.
+    """
+
+    sentences: int = 50_000
+    held_out: int = 2_000
+    pieces: int = 1_600
+    min_count: int = 50
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def text_plan(steps: int | None = None) -> TextPlan:
+    """Return the plan of the shipped encoder, with another number of steps if given."""
+    plan = TextPlan()
+    return plan if steps is None else replace(plan, recipe=replace(plan.recipe, steps=steps))
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePlan:
+    """What the picture encoder is made from.
+
+    The pictures of the first `examples` are learnt, those of `held_out` more are measured on, less those of the same
+    products. Values of at least `min_count` learnt pictures are told apart. Pictures are `size` pixels a side.
+    """
+
+    examples: int = 14_000
+    held_out: int = 2_000
+    min_count: int = 50
+    size: int = 64
+    recipe: PictureRecipe = field(default_factory=PictureRecipe)
+
+
+def picture_plan(steps: int | None = None) -> PicturePlan:
+    """Return the plan of the shipped encoder, with another number of steps if given."""
+    plan = PicturePlan()
+    return plan if steps is None else replace(plan, recipe=replace(plan.recipe, steps=steps))
+
+
+def pretrain(
+    name: str,
+    out: Path,
+    steps: int | None = None,
+    device: str = "cpu",
+    only: Modality | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Iterator[str]:
+    """Make both encoders of a data set in the folder `out`, or one; yield what each can do, in a sentence."""
+    if only in (None, "text"):
+        folder, text = pretrain_text(name, out, text_plan(steps), device, report)
+        yield (
+            f"{folder}: {text.model:.1f} % of {text.pieces} hidden word pieces of held-out text guessed "
+            f"({text.most_frequent:.1f} % by always the most frequent one)."
+        )
+    if only in (None, "image"):
+        folder, image = pretrain_image(name, out, picture_plan(steps), device, report)
+        yield (
+            f"{folder}: {image.category:.1f} % of the categories of {image.pictures} held-out pictures told "
+            f"({image.most_frequent_category:.1f} % by always the most frequent one), and {image.value:.1f} % of the "
+            f"values of {image.attributes} attributes ({image.most_frequent_value:.1f} %)."
+        )
+
+
+def pretrain_text(
+    name: str,
+    out: Path,
+    plan: TextPlan,
+    device: str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, MaskedAccuracy]:
+    """Train a BERT on sentences of the data set `name`; return its folder `out`/NAME-text and its masked accuracy.
+
+    The folder is what `save_pretrained` makes of tokenizer and model (masked language model head included, weights in
+    float16) and the card. On a CPU the same call gives the same bytes on the same machine. The folder appears whole or
+    not at all; one that an earlier call made is replaced. AvebenchError if the data set has no examples for
+    pretraining, the device is not here, or the folder cannot be written.
+    """
+    dataset = _open(name)
+    _check_device(device)
+    texts, held_out = _texts(dataset, plan)
+    target = out / f"{name}-text"
+    with _whole_folder(target) as folder:
+        report(f"{len(texts)} sentences to learn from, {len(held_out)} held out; {plan.recipe.steps} steps.")
+        pieces = learn_pieces(texts, plan.pieces, plan.min_count)
+        tokenizer = BertTokenizer(
+            vocab={piece: number for number, piece in enumerate(pieces)},
+            do_lower_case=True,
+            model_max_length=plan.recipe.positions,
+        )
+        tokenizer.save_pretrained(folder)
+        with reproducible(derive_seed("pretraining", name, "text", plan.recipe.seed)):
+            model, accuracy = _train(tokenizer, texts, held_out, plan.recipe, device, report)
+        with quiet():
+            model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers has no types here.
+        held = {
+            "masked_accuracy": accuracy.model,
+            "most_frequent_piece": accuracy.most_frequent,
+            "hidden_pieces": accuracy.pieces,
+        }
+        content = {
+            "task": "masked language model on texts alone: no label, no picture",
+            "texts_sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
+        }
+        _write_card(folder, dataset, "text", plan, device, content, held)
+    return target, accuracy
+
+
+def pretrain_image(
+    name: str,
+    out: Path,
+    plan: PicturePlan,
+    device: str = "cpu",
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[Path, PictureAccuracy]:
+    """Train a ResNet on pictures of the data set `name`; return its folder `out`/NAME-image and its accuracies.
+
+    The folder is what `save_pretrained` makes of the encoder without its classifiers (weights in float16), the file
+    preprocessor_config.json of a Hugging Face image processor, and the card. Bytes, errors and replacing are as for
+    `pretrain_text`.
+    """
+    dataset = _open(name)
+    _check_device(device)
+    learnt, held_out, labels = _pictures(dataset, plan)
+    target = out / f"{name}-image"
+    with _whole_folder(target) as folder:
+        report(
+            f"{len(learnt.pixels)} pictures to learn from, {len(held_out.pixels)} held out; {len(labels.categories)} "
+            f"categories, {len(labels.values)} values of {len(labels.columns())} attributes; {plan.recipe.steps} steps."
+        )
+        with reproducible(derive_seed("pretraining", name, "image", plan.recipe.seed)):
+            model = PictureClassifier(plan.recipe, labels)
+            picture_classifier.train(model, learnt, plan.recipe, device, _progress(plan.recipe.steps, report))
+            model.encoder.half().float()  # type: ignore[no-untyped-call]  # Measured as it will be stored.
+            accuracy = picture_accuracy(model, held_out, labels)
+        with quiet():
+            model.encoder.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers has no types.
+        _write_json(folder / "preprocessor_config.json", _preprocessor(plan.size))
+        content = {
+            "task": "category and attribute values, by gold pairs, of pictures alone: no text",
+            "pictures_sha256": hashlib.sha256(learnt.pixels.numpy().tobytes()).hexdigest(),
+            "labels": {
+                "pictures": len(learnt.pixels),
+                "categories": len(labels.categories),
+                "values": len(labels.values),
+                "attributes": len(labels.columns()),
+            },
+        }
+        _write_card(folder, dataset, "image", plan, device, content, asdict(accuracy))
+    return target, accuracy
+
+
+def _open(name: str) -> Source:
+    """Return the data set; AvebenchError if it cannot make examples for pretraining, also where its files are away."""
+    if not hasattr(plugin("datasets", name).load().Dataset, "pretraining"):
+        raise AvebenchError(
+            f"The data set '{name}' has no examples for pretraining: its Dataset has no method pretraining(count). "
+            "Name one that is generated."
+        )
+    return cast(Source, open_dataset(name, None, {}))
+
+
+def _texts(dataset: Source, plan: TextPlan) -> tuple[list[str], list[str]]:
+    """Return the texts to learn from and those held out."""
+    examples = list(dataset.pretraining(plan.sentences + plan.held_out))
+    first, rest = examples[: plan.sentences], examples[plan.sentences :]
+    known = {example.product_id for example in first} | {example.text for example in first}
+    held_out = [example.text for example in rest if known.isdisjoint((example.product_id, example.text))]
+    if not held_out:
+        raise AvebenchError(
+            f"The data set '{dataset.card.name}' gave {len(examples)} examples for pretraining, none of them new after "
+            f"the first {plan.sentences}. Its pretraining(count) must yield `count` examples of different products."
+        )
+    return [example.text for example in first], held_out
+
+
+def _train(
+    tokenizer: BertTokenizer,
+    texts: Sequence[str],
+    held_out: Sequence[str],
+    recipe: Recipe,
+    device: str,
+    report: Callable[[str], None],
+) -> tuple[BertForMaskedLM, MaskedAccuracy]:
+    """Return the trained model, its weights rounded to float16 as they will be stored, and its masked accuracy."""
+    rows, unseen = (
+        tokenizer(list(some), truncation=True, max_length=recipe.positions)["input_ids"] for some in (texts, held_out)
+    )
+    masker = WordMasker(tokenizer, recipe.hidden_share)
+    model = build(recipe, tokenizer)
+    train(model, masker, rows, recipe, device, _progress(recipe.steps, report))
+    most_frequent = min(
+        Counter(piece for row in rows for piece in row[1:-1]).items(), key=lambda item: (-item[1], item)
+    )
+    rounded = model.half().float()  # type: ignore[no-untyped-call]  # transformers has no types here.
+    return rounded, masked_accuracy(rounded, masker, unseen, most_frequent[0])
+
+
+def _pictures(dataset: Source, plan: PicturePlan) -> tuple[LabelledPictures, LabelledPictures, Labels]:
+    """Return the pictures to learn from, those held out, and what is told apart."""
+    examples = list(dataset.pretraining(plan.examples + plan.held_out))
+    first, rest = examples[: plan.examples], examples[plan.examples :]
+    known = {example.product_id for example in first}
+    learnt = products_of(first)
+    held_out = products_of(example for example in rest if example.product_id not in known)
+    if not learnt or not held_out:
+        raise AvebenchError(
+            f"The data set '{dataset.card.name}' gave {len(examples)} examples for pretraining: {len(learnt)} pictures "
+            f"with a category among the first {plan.examples}, {len(held_out)} of other products after them. Its "
+            "pretraining(count) must yield `count` examples of different products with both; or give --only text."
+        )
+    labels = labels_of(learnt, plan.min_count)
+    return labelled(learnt, labels, plan.size), labelled(held_out, labels, plan.size), labels
+
+
+def _preprocessor(size: int) -> dict[str, Any]:
+    """Return how `ImageEncoder` prepares a picture, in the words of a Hugging Face image processor."""
+    mean, deviation = MEAN_AND_DEVIATION["imagenet"]
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": size, "width": size},
+        "resample": int(Resampling.BILINEAR),
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(deviation),
+    }
+
+
+def _progress(steps: int, report: Callable[[str], None]) -> Callable[[int, float], None]:
+    return lambda step, loss: report(f"step {step} of {steps}: loss {loss:.3f}")
+
+
+def _write_card(
+    folder: Path,
+    dataset: Source,
+    modality: Modality,
+    plan: TextPlan | PicturePlan,
+    device: str,
+    content: dict[str, Any],
+    held_out: dict[str, float],
+) -> None:
+    """Write how the encoder was made, and what it can do."""
+    commit, changed = revision()
+    name, steps = dataset.card.name, plan.recipe.steps
+    card = {
+        "made_by": f"avebench pretrain {name} --only {modality} --steps {steps} --device {device}",
+        "dataset": name,
+        "fingerprint": dataset.fingerprint(),
+        **content,
+        "plan": asdict(plan),
+        "held_out": held_out,
+        "licence": dataset.card.licence,
+        "versions": versions(),
+        "revision": commit,
+        "uncommitted_changes": changed,
+    }
+    _write_json(folder / CARD, card)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):
+        raise AvebenchError(f"The device '{name}' is not on this machine. Give --device cpu.") from None
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `target` that takes its place at the end, or vanishes after an error."""
+    if target.exists() and not (target / CARD).is_file():
+        raise AvebenchError(f"{target} exists and is no encoder made by this command. Name another folder with --out.")
+    sweep(target.parent, target.name)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(
+            error, target, f"The folder {target} cannot be written ({error}). Name another with --out."
+        ) from None
+    try:
+        yield partial
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except OSError as error:
+        raise unwritable(
+            error, target, f"The folder {target} cannot be written ({error}). Name another with --out."
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
