@@ -35,8 +35,9 @@ kill: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/types && mkdir -p build/types && cp -r avebench build/types/ && cp -r models datasets build/types/avebench/
+	rm -rf build/types && mkdir -p build/types && cp -r avebench build/types/ && cp -r models datasets experiments build/types/avebench/
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+	cd build/types && ../../$(BIN)/lint-imports ../../pyproject.toml
 
 clean:
 	rm -rf .venv build *.egg-info

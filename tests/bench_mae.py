@@ -21,7 +21,7 @@ FILLER = ("sturdy", "reliable", "light", "compact", "classic", "modern", "everyd
 CONVERT = """
 import json, resource, sys, time
 from pathlib import Path
-from avebench.data import convert, open_dataset
+from avebench.data.opening import convert, open_dataset
 started = time.perf_counter()
 notes = convert(open_dataset('mae', Path(sys.argv[1]), {}), Path(sys.argv[2]))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

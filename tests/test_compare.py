@@ -32,9 +32,9 @@ KNOWING = '''
 
 import re
 
-from avebench.examples import Prediction, Span, pairs_from_spans
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction, Span, pairs_from_spans
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(
     name="knowing", summary="knows", paper="none", year=2026, modality="T", family="test", implementation=1

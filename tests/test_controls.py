@@ -55,9 +55,9 @@ def test_zero_and_none() -> None:
 READER = '''
 """Reads the value off the first pixel of the picture: red, or blue."""
 
-from avebench.examples import Prediction, Span, pairs_from_spans
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction, Span, pairs_from_spans
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(
     name="reader", summary="reads pictures", paper="none", year=2026, modality="V", family="test", implementation=1

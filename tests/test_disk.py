@@ -25,8 +25,8 @@ TABLE = 'title = "A table"\ndataset = "demo"\nmetrics = ["tag_f1"]\n'
 ROW = '[[rows]]\nlabel = "{0}"\nmodel = "{0}"\n'
 PLUGIN = """
 import errno, os
-from avebench.examples import Prediction
-from avebench.model import Model as Base, ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction
+from avebench.contracts.model import Model as Base, ModelCard, ModelConfig
 
 CARD = ModelCard(
     name="filling", summary="made up", paper="none", year=2026, modality="T", family="test", implementation=1
@@ -38,7 +38,7 @@ class Config(ModelConfig):
 class Model(Base):
     @classmethod
     def learn_vocabulary(cls, config, schema, examples):
-        import avebench.weights, avebench.worker
+        import avebench.files.atomic, avebench.running.worker
 
         def full(path, content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

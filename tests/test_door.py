@@ -24,7 +24,7 @@ from avebench.running.runner import run_cells
 from avebench.running.worker import _computing_on
 
 CARD = """
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.model import ModelCard, ModelConfig
 CARD = ModelCard(
     name="mine", summary="made up", paper="none", year=2026, modality="T", family="test", implementation=1
 )
@@ -43,11 +43,11 @@ class Model:
 INTERRUPTED = """
 import multiprocessing, os, signal, time
 from pathlib import Path
-from avebench.plan import Request, make_plan
-from avebench.registry import add_plugin_file
-from avebench.rowstore import limit_bytes
-from avebench.runner import run_cells
-from avebench.worker import _computing_on
+from avebench.planning.plan import Request, make_plan
+from avebench.contracts.registry import add_plugin_file
+from avebench.files.rowstore import limit_bytes
+from avebench.running.runner import run_cells
+from avebench.running.worker import _computing_on
 from multiprocessing.context import ForkServerProcess
 
 start = ForkServerProcess.start

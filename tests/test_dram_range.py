@@ -229,9 +229,9 @@ def test_a_run_that_is_killed_continues_to_the_same_bits(tiny_bert: Path, tiny_r
 MEMORY = """
 import json, resource, sys
 import torch
-from avebench.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
 from avebench.models.dram import Config, Model
-from avebench.tagging import word_units
+from avebench.contracts.tagging import word_units
 torch.set_num_threads(1)
 options = json.loads(sys.argv[1])
 schema = AttributeSchema(tuple(f"a{number}" for number in range(2000)))

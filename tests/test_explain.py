@@ -153,10 +153,10 @@ class Silent(Model):
 EXPLAINING = '''
 import numpy as np
 
-from avebench.examples import Prediction, Span
-from avebench.explanation import Explanation
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction, Span
+from avebench.contracts.explanation import Explanation
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(name="first", summary="s", paper="none", year=2026, modality="T+V", family="test", implementation=1)
 

@@ -311,7 +311,7 @@ def test_rows_of_another_shape_or_type_are_refused() -> None:
 PROCESS = """
 import sys, time
 import numpy as np
-from avebench.rowstore import RowStore
+from avebench.files.rowstore import RowStore
 rows = RowStore({"name": "s"}, (2, 3), np.float16)
 """
 BUILD = """

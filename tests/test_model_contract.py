@@ -18,6 +18,7 @@ from avebench.contracts.explanation import Explains
 from avebench.contracts.model import Model
 from avebench.contracts.registry import plugin, plugins
 from avebench.contracts.tagging import word_units
+from avebench.data.predictions import explanation_record
 from avebench.nn.neural import NeuralModel, move, repeat_exactly
 from avebench.scoring.evaluation import validation_metrics
 from avebench.training.loop import train as fit
@@ -306,7 +307,7 @@ def test_an_explanation_is_that_of_the_prediction(build: Any) -> None:
         if found.attention is not None:
             assert example.picture is not None and len(found.attention) <= units and found.attends
             assert found.cells is None or found.cells[0] * found.cells[1] == found.attention.shape[1]
-        json.dumps(found.to_json(), allow_nan=False)
+        json.dumps(explanation_record(found), allow_nan=False)
 
 
 def test_training_mode_outlives_a_prediction(build: Any) -> None:

@@ -17,9 +17,9 @@ from avebench.planning.plan import Request, make_plans
 READER = '''
 """Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a colour as well."""
 
-from avebench.examples import Prediction, Span, pairs_from_spans
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction, Span, pairs_from_spans
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(
     name="reader", summary="knows words", paper="none", year=2026, modality="T", family="test", implementation=1

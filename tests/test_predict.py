@@ -211,9 +211,9 @@ def test_one_product_is_printed(
 SLOW = '''
 import time
 
-from avebench.examples import Prediction
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(name="slow", summary="s", paper="none", year=2026, modality="T", family="test", implementation=1)
 

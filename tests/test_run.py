@@ -129,9 +129,9 @@ COUNTING = '''
 import time
 from pathlib import Path
 
-from avebench.examples import Prediction
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(
     name="counting", summary="predicts nothing", paper="none", year=2026, modality="T", family="test", implementation=1

@@ -221,10 +221,10 @@ def test_gold_jsonl_holds_the_same_examples(tmp_path: Path) -> None:
 MAJORITY = """
 from collections import Counter
 
-from avebench.examples import Prediction
-from avebench.metrics import INTENT
-from avebench.model import Model as BaseModel
-from avebench.model import ModelCard, ModelConfig
+from avebench.contracts.examples import Prediction
+from avebench.contracts.examples import INTENT
+from avebench.contracts.model import Model as BaseModel
+from avebench.contracts.model import ModelCard, ModelConfig
 
 CARD = ModelCard(
     name="majority", summary="the most frequent intent", paper="none", year=2026, modality="T", family="test",

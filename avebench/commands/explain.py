@@ -10,10 +10,11 @@ from pathlib import Path
 from avebench.analysis.attention.explanation_tables import attention_maps, range_table, token_table
 from avebench.analysis.attention.overlays import NO_GLYPHS, attention_scale, write_overlays
 from avebench.contracts.examples import Example
-from avebench.contracts.explanation import Explains, Explanation
+from avebench.contracts.explanation import Explanation
 from avebench.data.opening import open_dataset
+from avebench.data.predictions import explanation_record
 from avebench.files.errors import AvebenchError
-from avebench.running.trained import Trained
+from avebench.running.trained import Trained, explainer
 from avebench.store.results import Result
 from avebench.tables.render import emit
 
@@ -33,16 +34,6 @@ def example_of(result: Result, split: str, name: str, data: Path | None) -> Exam
     )
 
 
-def explainer(trained: Trained, row: str) -> Explains:
-    """Return the system of a row, which explains itself; AvebenchError if it does not."""
-    if not isinstance(trained.model, Explains):
-        raise AvebenchError(
-            f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
-            "(avebench/explanation.py). Use 'avebench predict', or name a row of another system."
-        )
-    return trained.model
-
-
 def explain(trained: Trained, example: Example, row: str) -> Explanation:
     """Return the explanation of an example; AvebenchError if the system of the row offers none."""
     return explainer(trained, row).explain(example)
@@ -51,7 +42,7 @@ def explain(trained: Trained, example: Example, row: str) -> Explanation:
 def show(explanation: Explanation, row: str, format: str) -> None:
     """Print an explanation: tables, in the terminal attention maps too; as JSON everything in one object."""
     if format == "json":
-        json.dump(explanation.to_json(), sys.stdout, ensure_ascii=False, indent=1)
+        json.dump(explanation_record(explanation), sys.stdout, ensure_ascii=False, indent=1)
         print()
         return
     for table in (range_table(explanation, f"{row}: {explanation.example.text}"), token_table(explanation)):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avebench.contracts.examples import Example, Prediction
 from avebench.contracts.tagging import tags_of
-from avebench.data.predictions import prediction_record
 
 Figures = NDArray[np.float32]
 
@@ -65,23 +64,6 @@ class Explanation:
         if self.attention is not None:
             return "The patches of this system are no cells of the picture: its attention cannot be laid over it."
         return "This system attends to no picture." if self.example.picture else "There is no picture to attend to."
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as plain JSON."""
-        return {
-            "id": self.example.id,
-            "text": self.example.text,
-            "tokens": self.tokens(),
-            "tags": [list(tags) for tags in self.tags()],
-            "gold": [list(tags) for tags in self.gold_tags()],
-            "prediction": prediction_record(self.prediction),
-            "ranges": dict(self.ranges),
-            "threshold": self.threshold,
-            "similarities": {attribute: row.tolist() for attribute, row in self.similarities.items()},
-            "attention": None if self.attention is None else self.attention.tolist(),
-            "attends": self.attends,
-            "cells": self.cells,
-        }
 
 
 @runtime_checkable

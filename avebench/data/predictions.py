@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.explanation import Explanation
 from avebench.data.jsonlines import (
     FieldError,
     check_keys,
@@ -198,3 +199,21 @@ def _candidates(value: object, text: str) -> tuple[tuple[str, float, tuple[Span,
         attribute = checked_string(record["attribute"], f"{field}.attribute")
         found.append((attribute, checked_number(record["score"], f"{field}.score"), spans))
     return tuple(found)
+
+
+def explanation_record(explanation: Explanation) -> dict[str, Any]:
+    """Return an explanation as plain JSON."""
+    return {
+        "id": explanation.example.id,
+        "text": explanation.example.text,
+        "tokens": explanation.tokens(),
+        "tags": [list(tags) for tags in explanation.tags()],
+        "gold": [list(tags) for tags in explanation.gold_tags()],
+        "prediction": prediction_record(explanation.prediction),
+        "ranges": dict(explanation.ranges),
+        "threshold": explanation.threshold,
+        "similarities": {attribute: row.tolist() for attribute, row in explanation.similarities.items()},
+        "attention": None if explanation.attention is None else explanation.attention.tolist(),
+        "attends": explanation.attends,
+        "cells": explanation.cells,
+    }

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.explanation import Explains
 from avebench.contracts.model import Model, TrainedConfig
 from avebench.contracts.registry import plugin
 from avebench.data.opening import open_dataset
@@ -168,3 +169,13 @@ def _kept(folder: Path, name: str) -> Any:
 
 def _unfit(folder: Path, why: str) -> UnusableError:
     return UnusableError(f"The cell {folder} cannot be used: {why}. Run its row again with 'avebench run --fresh'.")
+
+
+def explainer(trained: Trained, row: str) -> Explains:
+    """Return the system of a row, which explains itself; AvebenchError if it does not."""
+    if not isinstance(trained.model, Explains):
+        raise AvebenchError(
+            f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
+            "(avebench/contracts/explanation.py). Use 'avebench predict', or name a row of another system."
+        )
+    return trained.model

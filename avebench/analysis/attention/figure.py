@@ -132,7 +132,7 @@ def _explained(
     if gone:
         lost = " and no ".join(gone)
         raise AvebenchError(f"Its cell {cell.key[:SHOWN]} has no {lost} any more; run with --fresh to train it again.")
-    from avebench.commands.explain import explainer
+    from avebench.running.trained import explainer
 
     found: list[Explanation | str] = []
     try:
