@@ -14,7 +14,7 @@ from avebench.contracts.explanation import Explanation
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import explanation_record
 from avebench.files.errors import AvebenchError
-from avebench.running.trained import Trained, explainer
+from avebench.running.trained import Trained, explanations
 from avebench.store.results import Result
 from avebench.tables.render import emit
 
@@ -36,7 +36,7 @@ def example_of(result: Result, split: str, name: str, data: Path | None) -> Exam
 
 def explain(trained: Trained, example: Example, row: str) -> Explanation:
     """Return the explanation of an example; AvebenchError if the system of the row offers none."""
-    return explainer(trained, row).explain(example)
+    return explanations(trained, row)(example)
 
 
 def show(explanation: Explanation, row: str, format: str) -> None:

@@ -6,7 +6,7 @@ All offsets are Unicode code points of the text as stored, end exclusive.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -74,6 +74,11 @@ class Example:
     picture: Picture | None = None
     category: str | None = None
     absent: frozenset[str] = frozenset()
+
+
+def blind(example: Example) -> Example:
+    """Return an example without its gold annotation: all that a system is handed when it predicts or explains."""
+    return replace(example, spans=(), pairs={}, absent=frozenset())
 
 
 @dataclass(frozen=True, slots=True)

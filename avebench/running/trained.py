@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from avebench.contracts.examples import AttributeSchema, Example, Prediction
-from avebench.contracts.explanation import Explains
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, blind
+from avebench.contracts.explanation import Explains, Explanation
 from avebench.contracts.model import Model, TrainedConfig
 from avebench.contracts.registry import plugin
 from avebench.data.opening import open_dataset
@@ -51,11 +51,15 @@ class Trained:
     device: str
 
     def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], LongTexts]:
-        """Return the predictions in order, and how many examples run over the encoder's limit."""
+        """Return the predictions in order, and how many examples run over the encoder's limit.
+
+        The system sees no gold annotation.
+        """
+        shown = [blind(example) for example in examples]
         if not isinstance(self.model.config, TrainedConfig):
-            return self.model.predict(examples), LongTexts()
+            return self.model.predict(shown), LongTexts()
         model: Any = self.model
-        encoded = [model.encode(example) for example in examples]
+        encoded = [model.encode(example) for example in shown]
         return model.predict_encoded(encoded), self._long_texts(examples, encoded)
 
     def long_texts(self, example: Example) -> LongTexts:
@@ -63,7 +67,7 @@ class Trained:
         if not isinstance(self.model.config, TrainedConfig):
             return LongTexts()
         model: Any = self.model
-        return self._long_texts([example], [model.encode(example)])
+        return self._long_texts([example], [model.encode(blind(example))])
 
     def _long_texts(self, examples: Sequence[Example], encoded: Sequence[Any]) -> LongTexts:
         model: Any = self.model
@@ -171,11 +175,12 @@ def _unfit(folder: Path, why: str) -> UnusableError:
     return UnusableError(f"The cell {folder} cannot be used: {why}. Run its row again with 'avebench run --fresh'.")
 
 
-def explainer(trained: Trained, row: str) -> Explains:
-    """Return the system of a row, which explains itself; AvebenchError if it does not."""
-    if not isinstance(trained.model, Explains):
+def explanations(trained: Trained, row: str) -> Callable[[Example], Explanation]:
+    """Return what explains an example by a row's system, which sees no gold; AvebenchError if it explains nothing."""
+    model = trained.model
+    if not isinstance(model, Explains):
         raise AvebenchError(
             f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
             "(avebench/contracts/explanation.py). Use 'avebench predict', or name a row of another system."
         )
-    return trained.model
+    return lambda example: replace(model.explain(blind(example)), example=example)

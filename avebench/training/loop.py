@@ -23,7 +23,7 @@ from accelerate import Accelerator  # type: ignore[import-untyped]  # Accelerate
 from accelerate.state import AcceleratorState  # type: ignore[import-untyped]  # As above.
 from torch import Tensor
 
-from avebench.contracts.examples import Example, Prediction
+from avebench.contracts.examples import Example, Prediction, blind
 from avebench.contracts.model import TrainingConfig
 from avebench.contracts.seeds import derive_seed
 from avebench.files.errors import AvebenchError, CellFailedError, near_matches
@@ -278,7 +278,8 @@ class _Run:
         self.seconds = dict.fromkeys(("encode", "train", "validate", "checkpoint"), 0.0)
         with self._timed("encode"):
             self.encoded = [model.encode(example) for example in train]
-            self.valid = [model.encode(example) for example in valid]
+            self.valid = [model.encode(blind(example)) for example in valid]
+            self.diagnosed = [model.encode(example) for example in valid[:DIAGNOSED]]
         self.per_epoch = -(-len(train) // (config.batch_size * config.accumulation))
         self.total = config.steps if config.steps is not None else (config.epochs or 0) * self.per_epoch
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
@@ -530,7 +531,7 @@ class _Run:
         """Return the model's diagnostics on the first validation examples; no random number is drawn."""
         was_training = self.model.training
         self.model.eval()
-        chosen = self.valid[:DIAGNOSED]
+        chosen = self.diagnosed
         found = self.model.diagnostics(move(self.model.collate(chosen), self.place)) if chosen else {}
         self.model.train(was_training)
         return found

@@ -132,15 +132,15 @@ def _explained(
     if gone:
         lost = " and no ".join(gone)
         raise AvebenchError(f"Its cell {cell.key[:SHOWN]} has no {lost} any more; run with --fresh to train it again.")
-    from avebench.running.trained import explainer
+    from avebench.running.trained import explanations
 
     found: list[Explanation | str] = []
     try:
         # A handful of examples is quick on a CPU, and leaves a GPU to those who train.
-        system = explainer(load_trained(result, store, "cpu", cell.data.folder), cell.row)
+        explain = explanations(load_trained(result, store, "cpu", cell.data.folder), cell.row)
         for example in examples:
             try:
-                found.append(system.explain(example))
+                found.append(explain(example))
             except AvebenchError as error:
                 found.append(str(error))
     except AvebenchError:
