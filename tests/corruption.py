@@ -27,8 +27,8 @@ from small_table import EXPERIMENT
 
 from avebench.commands.app import app
 from avebench.commands.door import enter
+from avebench.files import cache
 from avebench.files.errors import AvebenchError
-from avebench.nn import weights
 from avebench.planning import cells, rows
 from avebench.running.runner import Failure
 from avebench.running.worker import Job, finish_cell
@@ -105,7 +105,7 @@ def standing_in(folder: Path) -> Iterator[None]:
     try:
         with mock.patch.dict(os.environ, {"AVEBENCH_CACHE": str(folder / "cache"), "COLUMNS": "200"}):
             rows._content.cache_clear()
-            weights.damaged_memos.clear()
+            cache.damaged_memos.clear()
             yield
     finally:
         os.chdir(before)

@@ -13,10 +13,10 @@ from commandline import avebench
 from safetensors import SafetensorError
 
 from avebench.commands import door
+from avebench.files import atomic
 from avebench.files.atomic import write_atomically
 from avebench.files.disk import device_of, full_disk
 from avebench.files.errors import AvebenchError, CellFailedError, DataError, DiskFullError, UnusableError
-from avebench.nn import weights
 from avebench.running import worker
 from avebench.store.results import Store
 from avebench.training import checkpoint
@@ -90,7 +90,7 @@ def test_a_file_that_does_not_fit_is_named_and_leaves_nothing(tmp_path: Path, mo
     def full(descriptor: int) -> None:
         raise full_error()
 
-    monkeypatch.setattr(weights.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OSError, match=r"result\.json"):
         write_atomically(tmp_path / "result.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

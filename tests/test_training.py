@@ -608,7 +608,7 @@ spec = importlib.util.spec_from_file_location("toy_run", sys.argv[1])
 toy_run = importlib.util.module_from_spec(spec)
 sys.modules["toy_run"] = toy_run
 spec.loader.exec_module(toy_run)
-toy_run.training.CHECKPOINT_SHARE = float("inf")
+toy_run.loop.CHECKPOINT_SHARE = float("inf")
 base = Path(sys.argv[2])
 
 def attempt(folder, kill_after):

@@ -13,7 +13,7 @@ from avebench.commands.door import enter
 from avebench.contracts.seeds import MOST_REPETITIONS
 from avebench.files.errors import AvebenchError
 from avebench.nn.weights import Modality
-from avebench.store.results import RUNS
+from avebench.store.folder import RUNS
 
 LISTED_WIDTH = 120
 """Columns of a listing that is piped."""

@@ -22,7 +22,7 @@ from avebench.report.chapters import Chapter, make_chapters, named
 from avebench.report.evidence import Examiner
 from avebench.report.experiment_chapters import cost_chapters, fraction_chapters, statistics_chapters
 from avebench.report.stored_tables import Stored, read_stored
-from avebench.store.results import RUNS
+from avebench.store.folder import RUNS
 from avebench.tables.render import Measured, latex_with_macros, render
 
 PAGE = Path("report.html")

@@ -15,7 +15,8 @@ from avebench.planning.experiment import Row, experiment_path, load_experiment
 from avebench.planning.requested import read_requested
 from avebench.planning.rows import find_rows, is_cell_of
 from avebench.running.trained import SHOWN
-from avebench.store.results import RUNS, Result, Store
+from avebench.store.folder import RUNS
+from avebench.store.results import Result, Store
 
 LISTED = 8
 """Number of cells that a message lists."""

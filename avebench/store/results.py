@@ -242,7 +242,3 @@ def load_result(path: Path) -> Result:
 def dump(result: Result) -> str:
     """Return a result as indented JSON, with its digest."""
     return json.dumps(seal(result.model_dump(mode="json")), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-RUNS = Path("runs")
-"""Folder of the finished cells where none is named."""

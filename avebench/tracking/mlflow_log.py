@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from avebench.files.atomic import write_atomically
 from avebench.files.errors import AvebenchError
-from avebench.store.results import RUNS
+from avebench.store.folder import RUNS
 from avebench.tracking.place import DEFAULT_URI, artifact_root, is_database, sqlite_path, tracking_uri, turn
 
 if TYPE_CHECKING:
