@@ -16,6 +16,8 @@ import mae_shaped
 import pytest
 from commandline import COMMAND, avebench, environment
 
+from avebench import __version__
+
 EXPERIMENT = """
 title = "A small table"
 source = { paper = "journal", table = "6" }
@@ -195,6 +197,14 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_version_and_shell_completion(tmp_path: Path) -> None:
+    assert avebench(tmp_path, "--version").stdout == f"avebench {__version__}\n"
+    asked = {"_AVEBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "avebench co", "COMP_CWORD": "1"}
+    assert avebench(tmp_path, variables=asked).stdout.split() == ["compare"]
+    asked |= {"COMP_WORDS": "avebench run --te", "COMP_CWORD": "2"}
+    assert avebench(tmp_path, variables=asked).stdout.split() == ["--text-encoder"]
 
 
 def test_dry_run_writes_nothing(place: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from avebench import __version__
 from avebench.commands.door import enter
 from avebench.contracts.seeds import MOST_REPETITIONS
 from avebench.files.errors import AvebenchError
@@ -20,16 +21,29 @@ LISTED_WIDTH = 120
 
 app = typer.Typer(
     name="avebench",
-    help="Benchmark and reproduction harness for attribute value extraction.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    add_completion=False,
 )
 data_app = typer.Typer(
     help="Integrity, fingerprint and statistics of data sets.", rich_markup_mode=None, no_args_is_help=True
 )
 app.add_typer(data_app, name="data")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"avebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Benchmark and reproduction harness for attribute value extraction."""
 
 
 class Format(StrEnum):
