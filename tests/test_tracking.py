@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 import os, sys
 for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "PYTEST_CURRENT_TEST"):
     os.environ.pop(name, None)
-from avebench import run_records, tracking
+from avebench.tracking import mlflow_log, run_records
 print(any(name in sys.modules for name in ("mlflow", "pandas", "torch")))
 with mlflow_log._quiet_client("sqlite:///new.db") as client:
     client.search_experiments()
