@@ -22,7 +22,7 @@ from avebench.analysis.attention import panels
 from avebench.analysis.attention.chosen_examples import Showcase, Shown
 from avebench.analysis.attention.figure import Drawn, draw_showcase, drawings_folder, read_drawn
 from avebench.analysis.attention.panels import PANELS, PlateRow, plate_figure
-from avebench.analysis.experiment_output import outcome
+from avebench.analysis.experiment_output import experiment_output
 from avebench.contracts import registry
 from avebench.contracts.examples import Example, Picture, Prediction, Span, pairs_from_spans
 from avebench.contracts.explanation import Explanation
@@ -132,7 +132,7 @@ def _material() -> tuple[Showcase, Plan, Store, dict[str, Result]]:
     plan = make_plans(Request("mine.toml", Path("runs"), data=Path("data")))[0]
     store = Store(Path("runs"))
     results = stored_results(plan.cells(), store)
-    showcase = outcome([plan], store, results, ()).showcase
+    showcase = experiment_output([plan], store, results, ()).showcase
     assert showcase is not None
     return showcase, plan, store, results
 

@@ -21,7 +21,7 @@ from avebench.tables.result_tables import result_table
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExperimentOutput:
     """Tables, the first of which is the experiment's own; figures by name; and lines for a terminal alone.
 
     `showcase` holds the examples whose attention is drawn, by `avebench.analysis.attention.figure`.
@@ -33,7 +33,9 @@ class Outcome:
     showcase: Showcase | None = None
 
 
-def outcome(plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str]) -> Outcome:
+def experiment_output(
+    plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str]
+) -> ExperimentOutput:
     """Return what an experiment shows; `plans` are all of its plans, `failed` holds the keys of cells that failed.
 
     A row without a result says what stands in its way, whatever is made of the others.
@@ -41,18 +43,18 @@ def outcome(plans: Sequence[Plan], store: Store, results: Mapping[str, Result], 
     plan = plans[-1]
     kind = plan.experiment.kind
     if kind == "statistics":
-        return Outcome([published_statistics_table(plan)])
+        return ExperimentOutput([published_statistics_table(plan)])
     plain = result_table(plan, results, failed)
     if kind == "sweep":
         swept = _swept(plan, store, results)
         figures = {"figure": sweep_figure(plan, swept)} if swept else {}
-        return Outcome([sweep_table(plan, swept, plain, failed)], figures)
+        return ExperimentOutput([sweep_table(plan, swept, plain, failed)], figures)
     if kind == "fractions":
         figures = {"figure": fraction_figure(plans, results)} if results else {}
-        return Outcome([fraction_table(plans, results, plain, failed)], figures)
+        return ExperimentOutput([fraction_table(plans, results, plain, failed)], figures)
     if kind == "attention":
         return _showcase(plan, store, results, plain)
-    return Outcome([plain])
+    return ExperimentOutput([plain])
 
 
 def _test(plan: Plan) -> list[Example]:
@@ -71,16 +73,16 @@ def _swept(plan: Plan, store: Store, results: Mapping[str, Result]) -> dict[str,
     return found
 
 
-def _showcase(plan: Plan, store: Store, results: Mapping[str, Result], plain: Table) -> Outcome:
+def _showcase(plan: Plan, store: Store, results: Mapping[str, Result], plain: Table) -> ExperimentOutput:
     """Return the ordinary table of the two rows, and the examples that are chosen from their first repetition."""
     rows = [planned for planned in plan.rows if not planned.row.reference]
     attention = plan.experiment.attention
     if attention is None or len(rows) != 2 or any(not p.cells or p.cells[0].key not in results for p in rows):
-        return Outcome([plain])
+        return ExperimentOutput([plain])
     gold = _test(plan)
     predictions: list[list[Prediction]] = [read_predictions(store.folder(p.cells[0].key) / TEST, gold) for p in rows]
     labels = (rows[0].row.label, rows[1].row.label)
     shown = choose(gold, predictions, labels, attention)
     showcase = Showcase(labels, (rows[0].cells[0], rows[1].cells[0]), shown)
     tables = [plain, showcase_table(plan, labels, shown)]
-    return Outcome(tables, lines=list(showcase_lines(labels, shown)), showcase=showcase)
+    return ExperimentOutput(tables, lines=list(showcase_lines(labels, shown)), showcase=showcase)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avebench.analysis.attention.figure import Drawn, draw_showcase, drawings_folder
-from avebench.analysis.experiment_output import Outcome, outcome
+from avebench.analysis.experiment_output import ExperimentOutput, experiment_output
 from avebench.analysis.range_cost.jobs import Found, Job, cost_device, cost_jobs, record_costs
 from avebench.analysis.range_cost.measuring import measure_all
 from avebench.analysis.range_cost.tables import cost_figure, cost_plan_table, cost_table
@@ -31,7 +31,7 @@ from avebench.tracking.run_records import track
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class RunOptions:
     """How experiments are run and shown, whatever they are."""
 
     device: str
@@ -61,7 +61,7 @@ def run_experiments(
     encoders are not here say so in their table; neither fails the run.
     """
     check_device(device)
-    store, manner = Store(request.out), Manner(device, jobs, record, track, slices, format, debug)
+    store, options = Store(request.out), RunOptions(device, jobs, record, track, slices, format, debug)
     everything = request.experiment == "all"
     planned, refused = _plan_all(request) if everything else ([make_plans(request)], {})
     if not dry_run:
@@ -77,7 +77,7 @@ def run_experiments(
             _part(format)
         try:
             run = _show_plans if dry_run else _run_experiment
-            code = max(code, run(plans, request, store, manner))
+            code = max(code, run(plans, request, store, options))
         except DiskFullError:
             raise  # The others would meet it too.
         except AvebenchError as error:
@@ -112,48 +112,48 @@ def _plan_all(request: Request) -> tuple[list[list[Plan]], dict[str, str]]:
     return planned, refused
 
 
-def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, manner: Manner) -> int:
+def _run_experiment(plans: Sequence[Plan], request: Request, store: Store, options: RunOptions) -> int:
     """Train and measure what an experiment lacks, show, record and track it; return the exit code."""
     name, experiment = plans[0].name, plans[0].experiment
     cells = [cell for plan in plans for cell in plan.cells()]
-    failures = run_missing(cells, name, store, manner.device, manner.jobs, manner.debug)
+    failures = run_missing(cells, name, store, options.device, options.jobs, options.debug)
     results = stored_results(cells, store, experiment.metrics)
     check_invariants(list(results.values()))
     for plan in plans:
         note_requested(plan, results, store)
-    jobs, found = _measured_costs(experiment, request, manner.device) if experiment.cost is not None else ([], {})
+    jobs, found = _measured_costs(experiment, request, options.device) if experiment.cost is not None else ([], {})
     if jobs:
         figures = {"figure": cost_figure(experiment, jobs, found)}
-        shown = Outcome([cost_table(experiment, jobs, found)], figures)
+        shown = ExperimentOutput([cost_table(experiment, jobs, found)], figures)
     else:
-        shown = outcome(plans, store, results, failures)
+        shown = experiment_output(plans, store, results, failures)
     for number, table in enumerate(shown.tables):
         if number:
-            _part(manner.format)
-        emit(table, manner.format)
-    if manner.format == "terminal":
+            _part(options.format)
+        emit(table, options.format)
+    if options.format == "terminal":
         for line in shown.lines:
             print(line)
-    if manner.slices:
+    if options.slices:
         for plan in plans:
-            emit(slice_table(plan, results), manner.format)
+            emit(slice_table(plan, results), options.format)
     written = write_figures(shown, store.out / "figures", place_name(plans[-1]))
     for path in written:
         print(f"Figure: {path}", file=sys.stderr)
     drawings, anew = [], False
     if shown.showcase is not None:
         folder = drawings_folder(store.out, plans[-1])
-        drawn, anew = draw_showcase(shown.showcase, plans[-1], store, results, debug=manner.debug)
+        drawn, anew = draw_showcase(shown.showcase, plans[-1], store, results, debug=options.debug)
         drawings = [folder / plate.file for plate in drawn.plates]
         _tell_drawn(drawn, folder)
     for failure in dict.fromkeys(failures.values()):
         names = [cell_name(cell) for cell in cells if failures.get(cell.key) == failure]
         print(f"{', '.join(names)} failed: {failure.message}", file=sys.stderr)
-    if manner.record:
+    if options.record:
         _record(plans, store, results, failures, shown)
         if jobs:
             record_costs(jobs, found, place(plans[-1]))
-    if manner.track:
+    if options.track:
         for plan in plans:
             track(plan, store, results, shown.tables, written, drawings, anew=anew)
     unmeasured = any(isinstance(one, str) for one in found.values())
@@ -169,8 +169,8 @@ def _tell_drawn(drawn: Drawn, folder: Path) -> None:
         print(line, file=sys.stderr)
 
 
-def write_figures(shown: Outcome, folder: Path, name: str) -> list[Path]:
-    """Draw the figures of an outcome as PNG files into a folder; return their paths."""
+def write_figures(shown: ExperimentOutput, folder: Path, name: str) -> list[Path]:
+    """Draw the figures of an experiment's output as PNG files into a folder; return their paths."""
     paths = []
     for figure_name, figure in shown.figures.items():
         path = folder / f"{name}{'' if figure_name == 'figure' else '-' + figure_name}.png"
@@ -185,11 +185,11 @@ def _measured_costs(experiment: Experiment, request: Request, device: str) -> tu
     return jobs, measure_all(jobs, request.out, fresh=request.fresh)
 
 
-def _show_plans(plans: Sequence[Plan], request: Request, store: Store, manner: Manner) -> int:
+def _show_plans(plans: Sequence[Plan], request: Request, store: Store, options: RunOptions) -> int:
     """Print what an experiment would do; return the exit code."""
-    experiment, format = plans[0].experiment, manner.format
+    experiment, format = plans[0].experiment, options.format
     if experiment.cost is not None:
-        jobs = cost_jobs(experiment, request, cost_device(manner.device))
+        jobs = cost_jobs(experiment, request, cost_device(options.device))
         emit(cost_plan_table(plans[0].name, jobs, request.out), format)
     elif experiment.statistics is not None:
         print(f"{plans[0].name} counts the statistics of {plans[0].data.name}; it trains nothing.", file=sys.stderr)
@@ -213,7 +213,7 @@ def _forget(cells: Sequence[Cell], store: Store) -> None:
 
 
 def _record(
-    plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str], shown: Outcome
+    plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str], shown: ExperimentOutput
 ) -> None:
     """Write the results of all plans, and what the experiment shows, under `results/` in the current folder."""
     for plan in plans:
