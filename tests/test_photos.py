@@ -8,11 +8,13 @@ import sys
 import zlib
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from avebench.commands import checking
 from avebench.data import pictures
 from avebench.data.pictures import PictureCheck, picture_fault
 from avebench.files.errors import DataError
@@ -167,6 +169,19 @@ def test_a_check_decodes_a_picture_once_and_blank_ones_are_no_fault(
     assert counts == {"pictures missing": 1}
     blank = PictureCheck("blank", counts)
     assert blank.fault(tmp_path / "gone.png") is None and counts == {"pictures missing": 2}
+
+
+def test_a_check_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 59.0, 61.0, 61.0, 100.0])
+    monkeypatch.setattr(checking, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    check = PictureCheck("error", Counter())
+    with checking.pictures_counted():
+        for number in range(3):
+            check.fault(tmp_path / f"{number}.png")
+    check.fault(tmp_path / "later.png")
+    assert capsys.readouterr().err == "Pictures looked at: 2.\n"
 
 
 def test_only_folders_with_pictures_that_opened_otherwise_get_another_digest(tmp_path: Path) -> None:

@@ -521,14 +521,16 @@ def data_list(plugin: Plugins = None, format: Formats = Format.terminal) -> None
 @data_app.command("check")
 def data_check(name: str, data: DataFolder = None, option: Options = None, plugin: Plugins = None) -> None:
     """List every fault of a data set's files; exit 2 if there is one."""
+    from avebench.commands.checking import pictures_counted
     from avebench.data.opening import check_rows, open_dataset
     from avebench.planning.cells import parse_settings
 
     _register(plugin)
     faults = 0
-    for row in check_rows(open_dataset(name, data, parse_settings(option or []))):
-        print(row.what if row.count is None else f"{row.what}: {row.count}")
-        faults = row.count or 0
+    with pictures_counted():
+        for row in check_rows(open_dataset(name, data, parse_settings(option or []))):
+            print(row.what if row.count is None else f"{row.what}: {row.count}")
+            faults = row.count or 0
     raise typer.Exit(2 if faults else 0)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from avebench.contracts.examples import Picture
 from avebench.files.errors import AvebenchError
@@ -55,7 +56,10 @@ class PictureCheck:
     """What `data check` finds of the pictures of a data set, each of which is decoded once.
 
     With `missing_images` "blank" a picture that is missing or broken is counted and is no fault, as in a run.
+    `looked_at` is called with the number of pictures so far: decoding them is what takes the time of a check.
     """
+
+    looked_at: ClassVar[Callable[[int], None] | None] = None
 
     def __init__(self, missing_images: Literal["error", "blank"], counts: Counter[str]) -> None:
         self._blank, self._counts = missing_images == "blank", counts
@@ -67,6 +71,8 @@ class PictureCheck:
             return None
         self._known.add(path)
         wrong = picture_fault(path)
+        if PictureCheck.looked_at is not None:
+            PictureCheck.looked_at(len(self._known))
         if wrong is None:
             return None
         self._counts["pictures missing" if wrong.endswith("missing") else "pictures broken"] += 1
