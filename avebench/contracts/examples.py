@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 Units = Literal["character", "word", "fine"]
 """Code points; words and punctuation marks; or words cut between letters and digits as well."""
 
+PAD = "[PAD]"
+"""The released code's label for "no attribute"; never an attribute of its own."""
+INTENT = "[INTENT]"
+"""Name under which `pairs` carries an utterance's intent (SNIPS); no metric but the two of intents counts it."""
+UNKNOWN = "_UNK"
+"""What Slot-Gated's protocol makes of an intent or a tag that training does not have, in the gold annotation as well.
+
+As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the attribute "", which is no attribute.
+"""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
@@ -127,21 +137,6 @@ def pairs_from_spans(text: str, spans: Sequence[Span]) -> dict[str, frozenset[st
     for span in spans:
         found.setdefault(span.attribute, set()).add(text[span.start : span.end])
     return {attribute: frozenset(values) for attribute, values in found.items()}
-
-
-PAD = "[PAD]"
-"""The released code's label for "no attribute"; never an attribute of its own."""
-
-
-INTENT = "[INTENT]"
-"""Name under which `pairs` carries an utterance's intent (SNIPS); no metric but the two of intents counts it."""
-
-
-UNKNOWN = "_UNK"
-"""What Slot-Gated's protocol makes of an intent or a tag that training does not have, in the gold annotation as well.
-
-As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the attribute "", which is no attribute.
-"""
 
 
 def gold_attributes(gold: Example) -> frozenset[str]:

@@ -14,13 +14,20 @@ _MARKS = re.compile(
     r'"""(?:\\.|[^\\])*?"""|\'\'\'.*?\'\'\'|"(?:\\.|[^"\\\n])*"?|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]', flags=re.DOTALL
 )
 
+_NUMBERS = re.compile(r"\[[\d\s,]*\]")
+"""Lists such as the ends of a token, of which a line may hold hundreds; each is at most one bracket deeper."""
+
+
+def _opened(text: str) -> int:
+    return text.count("[") + text.count("{")
+
 
 def too_deep(text: str) -> int | None:
     """Return where the first bracket opens that more than `DEEPEST` others are open around, or None.
 
     Brackets in strings and in comments of TOML do not count.
     """
-    if text.count("[") + text.count("{") <= DEEPEST:
+    if _opened(text) <= DEEPEST or _opened(_NUMBERS.sub("", text)) < DEEPEST:
         return None
     depth = 0
     for mark in _MARKS.finditer(text):
