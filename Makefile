@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+CAMPAIGN := OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python
 
 .PHONY: demo test fuzz bench corrupt kill gpu lint clean
 
@@ -17,20 +18,20 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 fuzz: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzzing.py 20000
+	$(CAMPAIGN) tests/campaigns/fuzzing.py 20000
 
 bench: $(STAMP)
-	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench/all.py
 
 gpu: $(STAMP)
-	AVEBENCH_TEST_DEVICE=cuda $(BIN)/pytest tests/test_model_contract.py
-	$(BIN)/python tests/gpu.py
+	AVEBENCH_TEST_DEVICE=cuda $(BIN)/pytest tests/models/test_contract.py
+	$(BIN)/python tests/bench/gpu.py
 
 corrupt: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 1/2 & OMP_NUM_THREADS=1 $(BIN)/python tests/corruption.py 2/2 && wait $$!
+	$(CAMPAIGN) tests/campaigns/corruption.py 1/2 & $(CAMPAIGN) tests/campaigns/corruption.py 2/2 && wait $$!
 
 kill: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python tests/kill.py
+	$(CAMPAIGN) tests/campaigns/kill.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "blue", "red", "dress", "sun", "##dress", "##es", "long", "a"]
-PIECES += ["12", "黑", "色", "裙", "1", "2", "-", ".", "color", "kind", "length"]
+from tiny_encoders import write_tiny_bert, write_tiny_resnet
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,25 +21,6 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a 2-layer BERT of width 16 with 24 positions and the word pieces of `PIECES`."""
     return write_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
-
-
-def write_tiny_bert(folder: Path) -> Path:
-    import torch
-    from transformers import BertConfig, BertModel
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = BertConfig(
-            vocab_size=len(PIECES),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=24,
-        )
-        BertModel(config).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(PIECES), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -105,14 +84,3 @@ def tiny_vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a one-stage ResNet of width 8; a picture of 8 x 8 pixels becomes 2 x 2 patches."""
     return write_tiny_resnet(tmp_path_factory.mktemp("tiny-resnet"))
-
-
-def write_tiny_resnet(folder: Path) -> Path:
-    import torch
-    from transformers import ResNetConfig, ResNetModel
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
-        ResNetModel(config).save_pretrained(folder)
-    return folder

@@ -24,7 +24,7 @@ from avebench.scoring.metrics import Counts
 from avebench.store.examplecounts import ExampleCounts, read_counts, to_line
 from avebench.store.results import Result, load_result
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "results" / "table6" / "demo"
 
 KNOWING = '''

@@ -1,4 +1,6 @@
-"""The demo set written as the release of MAE is laid out: `python tests/mae_shaped.py FOLDER`, then `--data FOLDER`.
+"""The demo set written as the release of MAE is laid out.
+
+`python tests/support/mae_shaped.py FOLDER`, then `--data FOLDER`.
 
 MAE itself is not at hand everywhere; its reader, matching rule and accuracy are tried on products with pictures that a
 system can learn from. A product's values are its specifications; that they stand in the text elsewhere as well, and so

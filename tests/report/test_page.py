@@ -217,7 +217,7 @@ def test_breakdowns_are_those_of_the_stored_results(page: Page) -> None:
 
 
 def test_published_figures_are_those_of_the_packaged_file(page: Page) -> None:
-    packaged = Path(__file__).parent.parent / "experiments" / "published.toml"
+    packaged = Path(__file__).parents[2] / "experiments" / "published.toml"
     stored = {(row["table"], row["label"]): row for row in tomllib.loads(packaged.read_text())["row"]}
     places = {ROWS[0]: ("journal-6", "V-IRC"), ROWS[2]: ("journal-6", "+ARM")}
     checked = 0

@@ -116,7 +116,7 @@ def test_recorded_costs_of_another_machine_are_a_chapter_of_their_own(
 
 def test_what_is_recorded_of_the_range_can_be_read() -> None:
     """What stands in this repository needs neither the machine it was measured on nor a run."""
-    records = recorded_costs(Path(__file__).parents[1] / "results/range/made-up" / RECORDED)
+    records = recorded_costs(Path(__file__).parents[2] / "results/range/made-up" / RECORDED)
     sizes = load_experiment(experiment_path("range")).cost
     assert sizes is not None
     measured = {(one.job.attributes, one.job.phase) for one in records if one.job.row == "DRAM"}

@@ -228,7 +228,7 @@ def campaign(
 
 def main() -> None:
     """Run all cases, or of them the share `NUMBER/OF` that is given, so that several processes can divide them."""
-    from conftest import write_tiny_bert, write_tiny_resnet
+    from tiny_encoders import write_tiny_bert, write_tiny_resnet
 
     number, of = (int(part) for part in (sys.argv[1] if len(sys.argv) > 1 else "1/1").split("/"))
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""A few hundred of the mutated inputs of `tests/fuzzing.py`; `make fuzz` runs 20,000."""
+"""A few hundred of the mutated inputs of `tests/campaigns/fuzzing.py`; `make fuzz` runs 20,000."""
 
 import pytest
 from fuzzing import Fuzz

@@ -1,7 +1,7 @@
 """Kills a run wherever it can be killed, continues it, and looks whether it ends with the same bits and leaves nothing.
 
-    python tests/kill.py                # all: every file operation of one small training, ten random kills of a run
-    python tests/kill.py --operations 8 # eight of the operations, evenly spread, as the tests do
+    python tests/campaigns/kill.py                # every file operation of a small training, ten random kills of a run
+    python tests/campaigns/kill.py --operations 8 # eight of the operations, evenly spread, as the tests do
 
 A file operation is whatever changes a file or a folder of the run: a file opened for writing, forced to the disk,
 renamed, removed; a folder made or removed. The process is killed (SIGKILL) right before it.

@@ -10,7 +10,7 @@ PARTS = ("start", "viterbi", "scoring", "compare", "loop", "range", "slots", "ma
 def main() -> None:
     """Run every part in a process of its own: the memory of one must not count for the next."""
     for part in PARTS:
-        subprocess.run([sys.executable, Path(__file__).with_name(f"bench_{part}.py")], check=True)
+        subprocess.run([sys.executable, Path(__file__).with_name(f"{part}.py")], check=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from avebench.planning.experiment import experiment_names
 from avebench.store.results import Result, load_result
 from avebench.tables.result_tables import check_invariants
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 FILES = sorted(path for path in RESULTS.rglob("*.json") if path.stem.isdigit())
 
 

@@ -1,7 +1,7 @@
 """Seeded mutations of sound inputs, through every reader and command that takes what people wrote.
 
-`python tests/fuzzing.py CASES [SEED [FIRST]]`: a case that ends in a fault, prints a control character or hangs is
-printed with its number, and its files are kept. Case N of a seed is the same on every machine.
+`python tests/campaigns/fuzzing.py CASES [SEED [FIRST]]`: a case that ends in a fault, prints a control character or
+hangs is printed with its number, and its files are kept. Case N of a seed is the same on every machine.
 """
 
 from __future__ import annotations

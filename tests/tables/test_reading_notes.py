@@ -24,7 +24,7 @@ from avebench.store.results import Store
 from avebench.tables.result_tables import reading_notes, result_table
 from avebench.tracking.run_records import run_record
 
-RESULTS = Path(__file__).parent.parent / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def _row(label: str) -> Any:
