@@ -143,7 +143,7 @@ def _register(plugins: list[Path] | None) -> None:
 
 def _settings(options: list[str] | None, text_encoder: str | None, image_encoder: str | None) -> dict[str, Any]:
     """Return what `--set` and the two encoder options lay over a table."""
-    from avebench.planning.cells import merge, parse_settings
+    from avebench.planning.settings import merge, parse_settings
 
     settings = parse_settings(options or [])
     for key, value in (("text_encoder", text_encoder), ("image_encoder", image_encoder)):
@@ -195,8 +195,8 @@ def run(
     Examples: avebench run table6; avebench run table6 --dataset fashion --data DIR --text-encoder minilm --seeds 3
     """
     from avebench.commands.reproduce import run_experiments
-    from avebench.planning.cells import parse_settings
-    from avebench.planning.plan import Request
+    from avebench.planning.request import Request
+    from avebench.planning.settings import parse_settings
 
     _register(plugin)
     request = Request(
@@ -270,8 +270,8 @@ def compare(
     """
     from avebench.commands.compare import Question
     from avebench.commands.compare import compare as answer
-    from avebench.planning.cells import parse_settings
-    from avebench.planning.plan import Request
+    from avebench.planning.request import Request
+    from avebench.planning.settings import parse_settings
 
     _register(plugin)
     request = Request(
@@ -310,7 +310,7 @@ def score(
     """Score anybody's predictions with the exact metrics."""
     from avebench.commands.score import report_table
     from avebench.data.opening import open_dataset
-    from avebench.planning.cells import parse_settings
+    from avebench.planning.settings import parse_settings
     from avebench.scoring.prediction_files import score_file
     from avebench.tables.render import emit
 
@@ -523,7 +523,7 @@ def data_check(name: str, data: DataFolder = None, option: Options = None, plugi
     """List every fault of a data set's files; exit 2 if there is one."""
     from avebench.commands.checking import pictures_counted
     from avebench.data.opening import check_rows, open_dataset
-    from avebench.planning.cells import parse_settings
+    from avebench.planning.settings import parse_settings
 
     _register(plugin)
     faults = 0
@@ -551,7 +551,7 @@ def data_stats(
     """
     from avebench.analysis.data_statistics import statistics_table
     from avebench.data.opening import open_dataset, stats_rows
-    from avebench.planning.cells import parse_settings
+    from avebench.planning.settings import parse_settings
     from avebench.tables.render import emit
 
     _register(plugin)
@@ -571,7 +571,7 @@ def data_convert(
 ) -> None:
     """Write a data set as gold JSONL into a new folder, which `--dataset jsonl` reads."""
     from avebench.data.opening import convert, open_dataset
-    from avebench.planning.cells import parse_settings
+    from avebench.planning.settings import parse_settings
 
     _register(plugin)
     for what, count in convert(open_dataset(name, data, parse_settings(option or [])), folder).items():
@@ -586,7 +586,7 @@ def data_spans(
     """Find the values of a data set in its texts and write it with these spans into a new folder, for taggers."""
     from avebench.data.locating import LocatedDataset
     from avebench.data.opening import convert, open_dataset
-    from avebench.planning.cells import parse_settings
+    from avebench.planning.settings import parse_settings
 
     _register(plugin)
     dataset = LocatedDataset(open_dataset(name, data, parse_settings(option or [])))

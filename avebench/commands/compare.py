@@ -27,7 +27,8 @@ from avebench.data.opening import is_here
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError, near_matches
 from avebench.planning.experiment import Experiment
-from avebench.planning.plan import Request, make_plan
+from avebench.planning.plan import make_plan
+from avebench.planning.request import Request
 from avebench.planning.rows import candidates, choose_rows
 from avebench.running.devices import check_device
 from avebench.scoring.metrics import METRICS

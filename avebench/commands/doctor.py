@@ -14,7 +14,7 @@ from pathlib import Path
 
 from avebench.data.opening import dataset_table
 from avebench.files.cache import cache_folder
-from avebench.planning.experiment import experiment_names, experiment_path, load_experiment
+from avebench.planning.experiment_files import experiment_names, open_experiment
 from avebench.planning.requirements import Encoder, Requirements, Trial, requirements
 from avebench.running.devices import threads
 from avebench.store.provenance import hardware, revision, versions
@@ -82,7 +82,7 @@ class Findings:
 
 def examine() -> Findings:
     """Look at this machine. Plug-ins are imported the first time only; torch also where there is a GPU to ask about."""
-    needed = {name: requirements(load_experiment(experiment_path(name))) for name in experiment_names()}
+    needed = {name: requirements(open_experiment(name)) for name in experiment_names()}
     return Findings(
         machine=_machine(),
         libraries=_libraries(),

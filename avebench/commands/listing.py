@@ -6,7 +6,8 @@ from avebench.contracts.registry import plugin, plugins
 from avebench.data.opening import dataset_table, is_here
 from avebench.files.errors import AvebenchError
 from avebench.nn.weights import encoder_folder
-from avebench.planning.experiment import Experiment, experiment_names, experiment_path, load_experiment
+from avebench.planning.experiment import Experiment
+from avebench.planning.experiment_files import experiment_names, open_experiment
 from avebench.tables.render import Cell, Column, Section, Table, TableRow
 
 
@@ -63,7 +64,7 @@ def datasets() -> Table:
 def _experiments() -> Table:
     rows = []
     for name in experiment_names():
-        experiment = load_experiment(experiment_path(name))
+        experiment = open_experiment(name)
         built = [row for row in experiment.rows if not row.planned]
         data = "none, made up"
         if experiment.dataset:

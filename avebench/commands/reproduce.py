@@ -16,9 +16,12 @@ from avebench.analysis.recording import place, place_name, record_results, recor
 from avebench.files.atomic import write_atomically
 from avebench.files.errors import AvebenchError, DiskFullError
 from avebench.files.leftovers import sweep_tree
+from avebench.planning.cell_status import estimated_seconds, status
 from avebench.planning.cells import Cell, cell_name
-from avebench.planning.experiment import Experiment, experiment_names
-from avebench.planning.plan import Plan, Request, estimated_seconds, make_plans, status
+from avebench.planning.experiment import Experiment
+from avebench.planning.experiment_files import experiment_names
+from avebench.planning.plan import Plan, make_plans
+from avebench.planning.request import Request
 from avebench.planning.requested import note_requested
 from avebench.running.devices import check_device
 from avebench.running.missing_cells import run_missing, stored_results

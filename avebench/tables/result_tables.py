@@ -9,8 +9,8 @@ from typing import Literal
 from avebench.data.annotation import annotation_notes
 from avebench.files.errors import AvebenchError
 from avebench.nn.weights import shown_name
-from avebench.planning.experiment import Published, published_marks, published_of
 from avebench.planning.plan import Plan, PlannedRow
+from avebench.planning.published import Published, published_marks, published_of
 from avebench.scoring.evaluation import CountTriple, SliceCounts
 from avebench.scoring.metrics import Counts, invariant_faults
 from avebench.scoring.slices import CATEGORY

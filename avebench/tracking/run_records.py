@@ -8,8 +8,10 @@ from pathlib import Path
 
 from avebench.analysis.recording import place
 from avebench.files.atomic import write_atomically
-from avebench.planning.cells import Cell, flattened, keyed_config, sha256
+from avebench.files.digests import sha256
+from avebench.planning.cells import Cell, keyed_config
 from avebench.planning.plan import Plan
+from avebench.planning.settings import flattened
 from avebench.scoring.evaluation import SliceCounts
 from avebench.scoring.metrics import Counts
 from avebench.scoring.slices import CATEGORY

@@ -28,7 +28,8 @@ from avebench.contracts.examples import Example, Picture, Prediction, Span, pair
 from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import Model
 from avebench.contracts.tagging import character_units, word_units
-from avebench.planning.plan import Plan, Request, make_plans
+from avebench.planning.plan import Plan, make_plans
+from avebench.planning.request import Request
 from avebench.report import attention
 from avebench.running.missing_cells import stored_results
 from avebench.store.results import Result, Store

@@ -12,7 +12,8 @@ from PIL import Image
 
 from avebench.commands.reproduce import run_experiments
 from avebench.files.errors import AvebenchError
-from avebench.planning.plan import Request, make_plans
+from avebench.planning.plan import make_plans
+from avebench.planning.request import Request
 
 READER = '''
 """Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a colour as well."""

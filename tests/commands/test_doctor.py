@@ -12,7 +12,7 @@ from commandline import avebench
 from avebench.commands.doctor import examine
 from avebench.files.errors import AvebenchError
 from avebench.nn import weights
-from avebench.planning.experiment import experiment_names, experiment_path, load_experiment
+from avebench.planning.experiment_files import experiment_names, open_experiment
 from avebench.planning.requirements import Requirements, requirements
 
 ROBERTA = "uer/chinese_roberta_L-4_H-512"
@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _needs(name: str) -> Requirements:
-    return requirements(load_experiment(experiment_path(name)))
+    return requirements(open_experiment(name))
 
 
 def _reach(found: Requirements) -> tuple[str, str]:

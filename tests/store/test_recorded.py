@@ -7,7 +7,7 @@ import pytest
 
 from avebench.contracts.registry import plugins
 from avebench.datasets import demo
-from avebench.planning.experiment import experiment_names
+from avebench.planning.experiment_files import experiment_names
 from avebench.store.results import Result, load_result
 from avebench.tables.result_tables import check_invariants
 

@@ -18,8 +18,9 @@ from avebench.analysis.attention.chosen_examples import Showcase, Shown, values_
 from avebench.analysis.recording import place_name, slug
 from avebench.contracts.examples import Example, printable
 from avebench.files.atomic import write_atomically
+from avebench.files.digests import sha256
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import Cell, sha256
+from avebench.planning.cells import Cell
 from avebench.planning.plan import Plan
 from avebench.running.trained import RECORD, SHOWN, VOCABULARY, WEIGHTS, load_trained
 from avebench.store.results import Result, Store
