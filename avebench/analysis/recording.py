@@ -20,8 +20,9 @@ from avebench.planning.plan import Plan
 from avebench.running.worker import TEST, read_material
 from avebench.store.examplecounts import count_example, to_line
 from avebench.store.results import Result, Store, dump
-from avebench.tables.render import Table, render
+from avebench.tables.render import render
 from avebench.tables.result_tables import slice_table
+from avebench.tables.table import Table
 
 RESULTS = Path("results")
 

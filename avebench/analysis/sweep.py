@@ -15,10 +15,11 @@ from avebench.contracts.examples import Example, Prediction, pairs_from_spans
 from avebench.files.errors import AvebenchError
 from avebench.planning.experiment import Experiment, published_of
 from avebench.planning.plan import Plan, PlannedRow
-from avebench.scoring.metrics import METRICS, Counts, Family, example_counts
+from avebench.scoring.counts import Counts, Family, example_counts
+from avebench.scoring.metrics import METRICS
 from avebench.tables.figures import Figure, Line, Panel
-from avebench.tables.render import MEASURED, Cell, Column, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, PUBLISHED, empty_cells, summary
+from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
 
 
 def cut(example: Example, prediction: Prediction, threshold: float) -> Prediction:

@@ -7,7 +7,7 @@ from avebench.data.opening import dataset_table, is_here
 from avebench.files.errors import AvebenchError
 from avebench.nn.weights import encoder_folder
 from avebench.planning.experiment import Experiment, experiment_names, experiment_path, load_experiment
-from avebench.tables.render import Cell, Column, Section, Table, TableRow
+from avebench.tables.table import Cell, Column, Section, Table, TableRow
 
 
 def listing(kind: str) -> Table:

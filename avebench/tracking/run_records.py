@@ -10,12 +10,13 @@ from avebench.analysis.recording import place
 from avebench.files.atomic import write_atomically
 from avebench.planning.cells import Cell, flattened, keyed_config, sha256
 from avebench.planning.plan import Plan
+from avebench.scoring.counts import Counts
 from avebench.scoring.evaluation import SliceCounts
-from avebench.scoring.metrics import Counts
 from avebench.scoring.slices import CATEGORY
 from avebench.store.costs import MEMORY, SECONDS, costs_of
 from avebench.store.results import Result, Store
-from avebench.tables.render import Table, render
+from avebench.tables.render import render
+from avebench.tables.table import Table
 from avebench.tracking.mlflow_log import RunRecord, log, waits
 from avebench.tracking.place import database_identity, tracking_uri, uri_digest
 

@@ -18,7 +18,8 @@ from avebench.data.opening import convert, open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
 from avebench.planning.experiment import load_experiment, published_of
-from avebench.scoring.metrics import annotated_counts, score
+from avebench.scoring.counts import annotated_counts
+from avebench.scoring.metrics import score
 
 ATTRIBUTES, VALUES = ("Color", "Gender", "Sport"), ("red", "blue", "Men", "n/a", "None")
 
