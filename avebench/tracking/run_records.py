@@ -17,8 +17,10 @@ from avebench.store.costs import MEMORY, SECONDS, costs_of
 from avebench.store.results import Result, Store
 from avebench.tables.render import render
 from avebench.tables.table import Table
-from avebench.tracking.mlflow_log import RunRecord, log, waits
+from avebench.tracking.mlflow_log import log
 from avebench.tracking.place import database_identity, tracking_uri, uri_digest
+from avebench.tracking.record import RunRecord
+from avebench.tracking.waiting import waits
 
 
 def track(
