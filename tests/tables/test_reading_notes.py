@@ -18,8 +18,8 @@ from avebench.nn.unit_pieces import UnitPieces
 from avebench.planning.cells import LATER_OPTIONS, keyed_config
 from avebench.planning.experiment import experiment_path, load_experiment
 from avebench.planning.plan import Request, make_plan
+from avebench.running.cell_run import Job, finish_cell
 from avebench.running.missing_cells import stored_results
-from avebench.running.worker import Job, finish_cell
 from avebench.store.results import Store
 from avebench.tables.result_tables import reading_notes, result_table
 from avebench.tracking.run_records import run_record
