@@ -8,8 +8,8 @@ from typing import Any
 from avebench.data.opening import StatisticsRow, open_dataset, stats_rows
 from avebench.planning.plan import Plan
 from avebench.planning.published import Published, published_rows
-from avebench.tables.render import Cell, Column, Section, Table, TableRow
 from avebench.tables.result_tables import PUBLISHED
+from avebench.tables.table import Cell, Column, Section, Table, TableRow
 
 COUNTED = "counted"
 UNITS = {"_millions": 1e6, "_thousands": 1e3}

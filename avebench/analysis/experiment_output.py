@@ -13,11 +13,11 @@ from avebench.contracts.examples import Example, Prediction
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.planning.plan import Plan
-from avebench.running.worker import TEST
+from avebench.running.cell_run import TEST
 from avebench.store.results import Result, Store
 from avebench.tables.figures import Figure
-from avebench.tables.render import Table
 from avebench.tables.result_tables import result_table
+from avebench.tables.table import Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from avebench.planning.plan import Plan
 from avebench.store.results import Result
 from avebench.tables.figures import Figure, Line, Panel
-from avebench.tables.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, empty_cells, metric_value, summary_of
+from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 
 def _summary(plan: Plan, label: str, metric: str, results: Mapping[str, Result]) -> Measured | None:

@@ -17,11 +17,13 @@ from avebench.data.predictions import read_predictions, write_predictions
 from avebench.files.atomic import write_atomically
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan
-from avebench.running.worker import TEST, read_material
+from avebench.running.cell_run import TEST
+from avebench.running.material import read_material
 from avebench.store.examplecounts import count_example, to_line
 from avebench.store.results import Result, Store, dump
-from avebench.tables.render import Table, render
+from avebench.tables.render import render
 from avebench.tables.result_tables import slice_table
+from avebench.tables.table import Table
 
 RESULTS = Path("results")
 

@@ -16,10 +16,11 @@ from avebench.files.errors import AvebenchError
 from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import published_of
-from avebench.scoring.metrics import METRICS, Counts, Family, example_counts
+from avebench.scoring.counts import Counts, Family, example_counts
+from avebench.scoring.metrics import METRICS
 from avebench.tables.figures import Figure, Line, Panel
-from avebench.tables.render import MEASURED, Cell, Column, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, PUBLISHED, empty_cells, summary
+from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
 
 
 def cut(example: Example, prediction: Prediction, threshold: float) -> Prediction:

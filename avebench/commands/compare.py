@@ -33,8 +33,9 @@ from avebench.planning.rows import candidates, choose_rows
 from avebench.running.devices import check_device
 from avebench.scoring.metrics import METRICS
 from avebench.store.results import Store
-from avebench.tables.render import Table, print_table
 from avebench.tables.result_tables import check_invariants
+from avebench.tables.table import Table
+from avebench.tables.terminal import print_table
 
 
 @dataclass(frozen=True, slots=True)

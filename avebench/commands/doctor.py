@@ -18,7 +18,8 @@ from avebench.planning.experiment_files import experiment_names, open_experiment
 from avebench.planning.requirements import Encoder, Requirements, Trial, requirements
 from avebench.running.devices import threads
 from avebench.store.provenance import hardware, revision, versions
-from avebench.tables.render import Column, Section, Table, TableRow, print_table
+from avebench.tables.table import Column, Section, Table, TableRow
+from avebench.tables.terminal import print_table
 
 FURTHER_LIBRARIES = ("mlflow", "pandas", "pydantic", "rich", "matplotlib")
 GIGABYTE = 1e9

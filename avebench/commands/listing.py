@@ -8,7 +8,7 @@ from avebench.files.errors import AvebenchError
 from avebench.nn.weights import encoder_folder
 from avebench.planning.experiment import Experiment
 from avebench.planning.experiment_files import experiment_names, open_experiment
-from avebench.tables.render import Cell, Column, Section, Table, TableRow
+from avebench.tables.table import Cell, Column, Section, Table, TableRow
 
 
 def listing(kind: str) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avebench.contracts.examples import Example, Prediction
-from avebench.tables.render import Column, Section, Table, TableRow
+from avebench.tables.table import Column, Section, Table, TableRow
 
 
 def prediction_table(example: Example, prediction: Prediction, row: str, notes: Sequence[str] = ()) -> Table:

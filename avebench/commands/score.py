@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avebench.scoring.metrics import (
-    Counts,
-)
+from avebench.scoring.counts import Counts
 from avebench.scoring.prediction_files import Report
-from avebench.tables.render import MEASURED, Column, Measured, Section, Table, TableRow
+from avebench.tables.table import MEASURED, Column, Measured, Section, Table, TableRow
 
 
 def report_table(report: Report) -> Table:

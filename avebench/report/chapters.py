@@ -21,8 +21,8 @@ from avebench.report.reproduction import reproduction_table
 from avebench.report.stored_tables import Sheet, settings_text
 from avebench.report.thresholds import TAUS, threshold_tables
 from avebench.store.results import Result
-from avebench.tables.render import Table
 from avebench.tables.result_tables import attribute_table, check_invariants, result_table, slice_table
+from avebench.tables.table import Table
 
 Style = Literal["plain", "bars", "matrix"]
 

@@ -8,8 +8,8 @@ from avebench.analysis.comparison.contrasts import headline
 from avebench.planning.plan import Plan
 from avebench.store.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.store.results import Result
-from avebench.tables.render import MEASURED, Cell, Column, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, measured_rows, metric_value, summary_of
+from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
 
 TRAINING = "training (min)"
 RANGE, ONE_TAGGER, SELECTED = "N_m", "C_o", "C_m"

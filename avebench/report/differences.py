@@ -12,8 +12,8 @@ from avebench.files.errors import AvebenchError
 from avebench.report.stored_tables import Sheet
 from avebench.scoring.significance import LEVEL, RESAMPLES
 from avebench.store.examplecounts import ExampleCounts
-from avebench.tables.render import Cell, Column, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, measured_rows
+from avebench.tables.table import Cell, Column, Section, Table, TableRow
 
 STAR = "*"
 RowCounts = Mapping[str, Sequence[Sequence[ExampleCounts]]]

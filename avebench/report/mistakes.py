@@ -18,8 +18,8 @@ from typing import Literal, get_args
 from avebench.contracts.examples import Example, Prediction, Span
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.store.results import Result
-from avebench.tables.render import MEASURED, Column, Section, Table, TableRow
 from avebench.tables.result_tables import measured_rows, summary_of
+from avebench.tables.table import MEASURED, Column, Section, Table, TableRow
 
 Kind = Literal["missed", "wrong attribute", "wrong boundary", "spurious"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

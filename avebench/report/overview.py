@@ -11,8 +11,8 @@ from avebench.planning.published import published_of
 from avebench.report.chapters import Chapter
 from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
 from avebench.report.stored_tables import Sheet
-from avebench.tables.render import TOLD, Column, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, measured_rows, metric_value, summary_of
+from avebench.tables.table import TOLD, Column, Section, Table, TableRow
 
 
 def overview_table(chapters: Sequence[Chapter]) -> Table:

@@ -19,8 +19,9 @@ from avebench.report.chapters import Chapter, Style
 from avebench.report.overview import day, facts, overview_table
 from avebench.report.reproduction import VERDICTS
 from avebench.report.stored_tables import StoredCell
-from avebench.tables.render import MEASURED, Cell, Column, Measured, Table, cell_text, row_label, table_notes
+from avebench.tables.layout import cell_text, row_label, table_notes
 from avebench.tables.result_tables import PUBLISHED
+from avebench.tables.table import MEASURED, Cell, Column, Measured, Table
 
 OPEN_PARTS = {"table", "reproduction", "attention", "sweep"}
 """Parts of a chapter that are open when the page is opened."""

@@ -14,7 +14,6 @@ from avebench.planning.settings import flattened
 from avebench.report.evidence import Interval
 from avebench.report.stored_tables import Sheet, settings_text
 from avebench.scoring.significance import LEVEL
-from avebench.tables.render import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
 from avebench.tables.result_tables import (
     HEADINGS,
     NOT_BUILT,
@@ -24,6 +23,7 @@ from avebench.tables.result_tables import (
     metric_value,
     summary_of,
 )
+from avebench.tables.table import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
 
 MARGIN = 1.0
 """Points within which a figure counts as reproduced."""

@@ -22,7 +22,7 @@ from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.requested import Requested, read_requested
 from avebench.planning.rows import is_cell_of
 from avebench.planning.settings import flattened
-from avebench.running.worker import FAILURE, TEST
+from avebench.running.cell_run import FAILURE, TEST
 from avebench.scoring.metrics import METRICS, SCORER_VERSION
 from avebench.store.results import Result, load_result
 

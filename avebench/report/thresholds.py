@@ -8,8 +8,8 @@ from avebench.analysis.sweep import Swept, Swepts, sweep
 from avebench.contracts.examples import Example, Prediction
 from avebench.planning.plan import Plan
 from avebench.store.results import Result
-from avebench.tables.render import MEASURED, Cell, Column, Section, Table, TableRow
 from avebench.tables.result_tables import HEADINGS, measured_rows, summary_of
+from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
 
 TAUS = tuple(number / 20 for number in range(1, 20))
 """0.05 to 0.95; below 0.05 no candidates are stored."""

@@ -23,7 +23,9 @@ from avebench.report.evidence import Examiner
 from avebench.report.experiment_chapters import cost_chapters, fraction_chapters, statistics_chapters
 from avebench.report.stored_tables import Stored, read_stored
 from avebench.store.folder import RUNS
-from avebench.tables.render import Measured, latex_with_macros, render
+from avebench.tables.markup import latex_with_macros
+from avebench.tables.render import render
+from avebench.tables.table import Measured
 
 PAGE = Path("report.html")
 

@@ -51,7 +51,7 @@ def stored_results(cells: Sequence[Cell], store: Store, metrics: Sequence[str] =
         result = store.load(cell.key)
         later = LATER_METRICS.intersection(metrics) - result.scores.metrics.keys()
         if result.scorer_version != SCORER_VERSION or later:
-            from avebench.running.worker import rescore
+            from avebench.running.cell_run import rescore
 
             with store.lock(cell.key):
                 result = rescore(result, cell, store)

@@ -19,7 +19,8 @@ from typing import Any, Literal
 from avebench.contracts.registry import plugin_files
 from avebench.files.errors import AvebenchError, DataError, DiskFullError
 from avebench.planning.cells import Cell
-from avebench.running.worker import Job, work
+from avebench.running.cell_run import Job
+from avebench.running.worker import work
 from avebench.store.results import Store
 
 EventKind = Literal[

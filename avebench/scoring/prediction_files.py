@@ -17,19 +17,9 @@ from avebench.data.jsonlines import text_lines
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
 from avebench.files.textfiles import is_stream, read_once
-from avebench.scoring.metrics import (
-    METRICS,
-    SCORER_VERSION,
-    ClsSource,
-    Counts,
-    Family,
-    Metric,
-    accuracy_counts,
-    invariant_faults,
-    output_range,
-    score,
-    set_counts,
-)
+from avebench.scoring.counts import ClsSource, Counts, Family, accuracy_counts, set_counts
+from avebench.scoring.invariants import invariant_faults
+from avebench.scoring.metrics import METRICS, SCORER_VERSION, Metric, output_range, score
 from avebench.scoring.pairs import pairs_from_tags
 from avebench.scoring.sequences import score_tag_sequences
 

@@ -16,7 +16,8 @@ from typing import Any, Literal, cast
 from avebench.contracts.examples import Example, Prediction, product_of
 from avebench.data.jsonlines import json_lines
 from avebench.files.errors import AvebenchError
-from avebench.scoring.metrics import Counts, Family, Scores
+from avebench.scoring.counts import Counts, Family
+from avebench.scoring.metrics import Scores
 
 AttributeFamily = Literal["tag", "string"]
 ByAttribute = Mapping[AttributeFamily, Mapping[str, Counts]]

@@ -11,12 +11,13 @@ from avebench.files.errors import AvebenchError
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import Published, published_marks, published_of
+from avebench.scoring.counts import Counts
 from avebench.scoring.evaluation import CountTriple, SliceCounts
-from avebench.scoring.metrics import Counts, invariant_faults
+from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
 from avebench.store.results import Result
-from avebench.tables.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
+from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 PUBLISHED = "published"
 NOT_BUILT = "not built yet"

@@ -12,14 +12,17 @@ from avebench.files.digests import sha256
 from avebench.planning.cells import Cell, keyed_config
 from avebench.planning.plan import Plan
 from avebench.planning.settings import flattened
+from avebench.scoring.counts import Counts
 from avebench.scoring.evaluation import SliceCounts
-from avebench.scoring.metrics import Counts
 from avebench.scoring.slices import CATEGORY
 from avebench.store.costs import MEMORY, SECONDS, costs_of
 from avebench.store.results import Result, Store
-from avebench.tables.render import Table, render
-from avebench.tracking.mlflow_log import RunRecord, log, waits
+from avebench.tables.render import render
+from avebench.tables.table import Table
+from avebench.tracking.mlflow_log import log
 from avebench.tracking.place import database_identity, tracking_uri, uri_digest
+from avebench.tracking.record import RunRecord
+from avebench.tracking.waiting import waits
 
 
 def track(

@@ -8,8 +8,8 @@ import sys
 
 from avebench.files.errors import AvebenchError
 from avebench.tracking.databases import check_database
-from avebench.tracking.mlflow_log import ENVIRONMENT
 from avebench.tracking.place import artifact_root, is_database, sqlite_path, tracking_uri
+from avebench.tracking.uploading import ENVIRONMENT
 
 
 def server_command(uri: str, host: str, port: int) -> tuple[list[str], dict[str, str]]:

@@ -30,8 +30,8 @@ from avebench.commands.door import enter
 from avebench.files import cache
 from avebench.files.errors import AvebenchError
 from avebench.planning import cells, rows
+from avebench.running.cell_run import Job, finish_cell
 from avebench.running.runner import Failure
-from avebench.running.worker import Job, finish_cell
 
 NEEDED = ["--experiment", "mine.toml", "--device", "cpu"]
 COMMANDS: dict[str, list[str]] = {

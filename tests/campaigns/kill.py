@@ -120,7 +120,7 @@ def _watch(root: Path, before: Callable[[str], None]) -> None:
 
 def _attempt(job: Any, kill_at: int | None) -> tuple[int, int]:
     """Run a cell in a child, killed before its file operation `kill_at`; return its status and how many it began."""
-    from avebench.running.worker import finish_cell
+    from avebench.running.cell_run import finish_cell
     from avebench.store.results import Store
 
     reader, writer = os.pipe()
@@ -149,7 +149,7 @@ def kill_at_operations(base: Path, chosen: int | None) -> list[str]:
     """Kill one small training at each of its file operations, or at `chosen` of them; return what went wrong."""
     from avebench.planning.plan import make_plan
     from avebench.planning.request import Request
-    from avebench.running.worker import Job
+    from avebench.running.cell_run import Job
 
     # Once, here, rather than in every child; the optimiser imports the second at its first step.
     for name in ("avebench.training.loop", "torch._dynamo"):

@@ -20,7 +20,7 @@ from avebench.files.errors import AvebenchError
 from avebench.files.sealed import unseal
 from avebench.planning.experiment_files import experiment_names, load_experiment, open_experiment
 from avebench.planning.rows import choose_rows, find_rows
-from avebench.scoring.metrics import Counts
+from avebench.scoring.counts import Counts
 from avebench.store.examplecounts import ExampleCounts, read_counts, to_line
 from avebench.store.results import Result, load_result
 

@@ -20,9 +20,8 @@ from avebench.planning.experiment_files import load_experiment
 from avebench.planning.plan import make_plan
 from avebench.planning.request import Request
 from avebench.planning.settings import parse_settings
-from avebench.running.devices import check_device, threads
+from avebench.running.devices import check_device, computing_on, threads
 from avebench.running.runner import run_cells
-from avebench.running.worker import _computing_on
 
 CARD = """
 from avebench.contracts.model import ModelCard, ModelConfig
@@ -48,7 +47,7 @@ from avebench.planning.plan import Request, make_plan
 from avebench.contracts.registry import add_plugin_file
 from avebench.files.rowstore import limit_bytes
 from avebench.running.runner import run_cells
-from avebench.running.worker import _computing_on
+from avebench.running.devices import computing_on
 from multiprocessing.context import ForkServerProcess
 
 start = ForkServerProcess.start
@@ -326,11 +325,11 @@ def test_a_selection_that_is_no_metric_is_said_before_any_cell_starts(
 
 def test_what_only_a_worker_can_know_of_the_machine_stops_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="'cuda:9999' is not on this machine"):
-        _computing_on("cuda:9999")
+        computing_on("cuda:9999")
     for wrong in ("many", "0", "-1", "", "1e3", "9" * 5000):
         monkeypatch.setenv("OMP_NUM_THREADS", wrong)
         with pytest.raises(DataError, match=r"OMP_NUM_THREADS is '.*'. Set it to a number"):
-            _computing_on("cpu")
+            computing_on("cpu")
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     assert threads() == 2
     monkeypatch.setenv("AVEBENCH_CACHE_GB", "much")

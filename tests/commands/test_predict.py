@@ -23,11 +23,11 @@ from avebench.files.errors import AvebenchError
 from avebench.nn.features import CachedPatches
 from avebench.planning.plan import make_plan
 from avebench.planning.request import Request
+from avebench.running.cell_run import Job, finish_cell
 from avebench.running.chosen_cell import Choice, find_trained
 from avebench.running.predict import answers, predict_file
 from avebench.running.products import Product, read_products
 from avebench.running.trained import SCHEMA, Trained, load_trained
-from avebench.running.worker import Job, finish_cell
 from avebench.scoring.prediction_files import score_file
 from avebench.store.results import Result, Store
 

@@ -12,7 +12,8 @@ from avebench.contracts.examples import Span
 from avebench.data.conll import read_conll
 from avebench.data.gold import read_gold
 from avebench.files.errors import AvebenchError
-from avebench.scoring.metrics import METRICS, Counts
+from avebench.scoring.counts import Counts
+from avebench.scoring.metrics import METRICS
 from avebench.scoring.prediction_files import file_format, score_file
 from avebench.tables.render import render
 

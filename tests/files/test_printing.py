@@ -13,7 +13,9 @@ import pytest
 from commandline import COMMAND, avebench, environment
 
 from avebench.files.printing import console, in_line, spreadsheet_cell, visible, visible_output
-from avebench.tables.render import MEASURED, Column, Measured, Section, Table, TableRow, print_table, render
+from avebench.tables.render import render
+from avebench.tables.table import MEASURED, Column, Measured, Section, Table, TableRow
+from avebench.tables.terminal import print_table
 
 NAME = "Col\x1b]0;pwn\x07or\x9b2J\x7f"
 SHOWN = r"Col\u001b]0;pwn\u0007or\u009b2J\u007f"

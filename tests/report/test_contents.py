@@ -31,7 +31,7 @@ from avebench.report.stored_tables import read_stored
 from avebench.report.thresholds import TAUS, sweep_cell
 from avebench.report.writing import write_report
 from avebench.store.results import Store
-from avebench.tables.render import Measured
+from avebench.tables.table import Measured
 
 
 @pytest.fixture(scope="module")

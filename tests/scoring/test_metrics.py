@@ -8,18 +8,9 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import INTENT, PAD, Example, Prediction, Span, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.scoring.metrics import (
-    METRICS,
-    Counts,
-    Metric,
-    Scores,
-    cls_counts,
-    example_counts,
-    invariant_faults,
-    output_range,
-    per_example_counts,
-    score,
-)
+from avebench.scoring.counts import Counts, cls_counts, example_counts
+from avebench.scoring.invariants import invariant_faults
+from avebench.scoring.metrics import METRICS, Metric, Scores, output_range, per_example_counts, score
 
 TEXT = "blue jeans match blue spirits"
 ATTRIBUTES = ["Color", "Type", "Brand"]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import pairs_from_spans
 from avebench.contracts.tagging import spans_to_tags, tags_to_spans, word_units
-from avebench.scoring.metrics import Counts, accuracy_counts
+from avebench.scoring.counts import Counts, accuracy_counts
 from avebench.scoring.pairs import normalise_value, pairs_from_tags
 
 TEXT = "blue jeans match blue spirits"

@@ -19,7 +19,8 @@ from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
 from avebench.planning.experiment_files import load_experiment
 from avebench.planning.published import published_of
-from avebench.scoring.metrics import annotated_counts, score
+from avebench.scoring.counts import annotated_counts
+from avebench.scoring.metrics import score
 
 ATTRIBUTES, VALUES = ("Color", "Gender", "Sport"), ("red", "blue", "Men", "n/a", "None")
 

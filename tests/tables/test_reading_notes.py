@@ -19,8 +19,8 @@ from avebench.planning.cells import LATER_OPTIONS, keyed_config
 from avebench.planning.experiment_files import open_experiment
 from avebench.planning.plan import make_plan
 from avebench.planning.request import Request
+from avebench.running.cell_run import Job, finish_cell
 from avebench.running.missing_cells import stored_results
-from avebench.running.worker import Job, finish_cell
 from avebench.store.results import Store
 from avebench.tables.result_tables import reading_notes, result_table
 from avebench.tracking.run_records import run_record

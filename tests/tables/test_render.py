@@ -17,7 +17,10 @@ from rich.console import Console
 
 from avebench.files.errors import AvebenchError
 from avebench.files.printing import spreadsheet_cell
-from avebench.tables.render import Column, Measured, Section, Table, TableRow, emit, escape_latex, print_table, render
+from avebench.tables.markup import escape_latex
+from avebench.tables.render import emit, render
+from avebench.tables.table import Column, Measured, Section, Table, TableRow
+from avebench.tables.terminal import print_table
 
 METRICS = {"tag_precision": "TAG P", "tag_f1": "TAG F1", "cls_f1": "CLS F1"}
 COLUMNS = [Column(name, heading, source) for source in ("published", "measured") for name, heading in METRICS.items()]
@@ -256,7 +259,7 @@ def test_a_column_says_how_many_decimals_people_see() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys\nfrom avebench.tables.render import *\n"
+        "import sys\nfrom avebench.tables.render import *\nfrom avebench.tables.table import *\n"
         "t = Table('t', [Column('a', 'A', 'measured')], [Section([TableRow('x', [Measured(1.0, None, 1)])])])\n"
         "[emit(t, f) for f in FORMATS]\n"
         "print([m for m in ('pandas', 'numpy', 'torch', 'mlflow', 'matplotlib') if m in sys.modules])"

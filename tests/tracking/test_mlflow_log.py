@@ -22,9 +22,10 @@ from mlflow.entities import Run
 
 from avebench.files.errors import AvebenchError
 from avebench.store.results import Store
-from avebench.tracking import mlflow_log, run_records
-from avebench.tracking.mlflow_log import RunRecord, log, sync
+from avebench.tracking import mlflow_log, run_records, uploading
+from avebench.tracking.mlflow_log import log, sync
 from avebench.tracking.place import database_identity, tracking_uri, turn
+from avebench.tracking.record import RunRecord
 from avebench.tracking.server import serve, server_command
 
 TABLES = {"table6.md": "| Row |\n|:----|\n| a |\n", "table6.csv": "label\na\n"}
@@ -53,9 +54,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 import os, sys
 for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "CI", "PYTEST_CURRENT_TEST"):
     os.environ.pop(name, None)
-from avebench.tracking import mlflow_log, run_records
+from avebench.tracking import mlflow_log, run_records, uploading
 print(any(name in sys.modules for name in ("mlflow", "pandas", "torch")))
-with mlflow_log._quiet_client("sqlite:///new.db") as client:
+with uploading.quiet_client("sqlite:///new.db") as client:
     client.search_experiments()
 from mlflow.telemetry.client import get_telemetry_client
 from mlflow.telemetry.utils import is_telemetry_disabled
@@ -341,7 +342,7 @@ def test_names_are_those_that_mlflow_allows() -> None:
     from mlflow.utils.validation import _validate_metric_name
 
     for name in ("tag_f1", "loss/crf", "f1 [color]", "颜色", "/x/", "ü" * 300, "", "a//b", "../x", "a/./b", "."):
-        _validate_metric_name(mlflow_log._name(name))
+        _validate_metric_name(uploading.allowed_name(name))
 
 
 def tracked(out: Path, monkeypatch: pytest.MonkeyPatch, data: str = "demo", shown: str = "demo") -> Callable[[], None]:
@@ -410,7 +411,7 @@ def test_a_server_that_is_away_is_asked_once(
 
     server = "https://someone:secret@mlflow.example"
     with monkeypatch.context() as patched:
-        patched.setattr(mlflow_log, "_upload", away)
+        patched.setattr(mlflow_log, "upload", away)
         patched.setenv("MLFLOW_TRACKING_URI", server)
         track()
         track()
@@ -439,7 +440,7 @@ def test_two_syncs_at_once_upload_every_result_once(tmp_path: Path, uri: str) ->
     read, done = threading.Event(), []
     first = threading.Thread(target=lambda: (read.wait(30), done.append(sync(out, uri))))
     first.start()
-    upload = mlflow_log._upload
+    upload = mlflow_log.upload
 
     def later(*arguments: Any) -> int:
         if threading.current_thread() is first:
@@ -449,7 +450,7 @@ def test_two_syncs_at_once_upload_every_result_once(tmp_path: Path, uri: str) ->
         return upload(*arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mlflow_log, "_upload", later)
+        patched.setattr(mlflow_log, "upload", later)
         second = sync(out, uri)
     assert (done[0].uploaded, done[0].known) == (2, 0)
     assert (second.uploaded, second.known) == (0, 2)

@@ -27,7 +27,9 @@ from avebench.files.errors import AvebenchError
 from avebench.nn.batching import BUCKET_STEPS, epoch_batches, load, plan
 from avebench.nn.neural import NeuralModel
 from avebench.training import checkpoint, loop
-from avebench.training.loop import TrainingRecord, rate_factor, train
+from avebench.training.loop import train
+from avebench.training.record import Progress, TrainingRecord
+from avebench.training.stepping import rate_factor
 
 WORDS = 12
 
@@ -366,7 +368,7 @@ def test_history_has_the_mean_losses_since_the_last_validation(tmp_path):
 
 def test_progress_is_reported_with_losses_metrics_and_time_left(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
-    seen: list[loop.Progress] = []
+    seen: list[Progress] = []
     _, record = run(tmp_path, report=seen.append)
     assert [progress.step for progress in seen] == list(range(1, 21))
     assert {progress.total_steps for progress in seen} == {20}

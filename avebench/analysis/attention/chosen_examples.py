@@ -16,7 +16,7 @@ from avebench.contracts.tagging import tags_of
 from avebench.planning.cells import Cell
 from avebench.planning.experiment import Attention
 from avebench.planning.plan import Plan
-from avebench.tables.render import Column, Section, Table, TableRow
+from avebench.tables.table import Column, Section, Table, TableRow
 
 Pair = tuple[str, str]
 """Labels of the two rows."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from avebench.analysis.attention.overlays import attention_scale, shown_attributes
 from avebench.contracts.explanation import Explanation, Figures
-from avebench.tables.render import Column, Section, Table, TableRow
+from avebench.tables.table import Column, Section, Table, TableRow
 
 if TYPE_CHECKING:
     from rich.columns import Columns

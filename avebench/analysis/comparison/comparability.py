@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from avebench.analysis.comparison.contrasts import System
 from avebench.files.errors import AvebenchError
-from avebench.scoring.metrics import METRICS, Counts
+from avebench.scoring.counts import Counts
+from avebench.scoring.metrics import METRICS
 from avebench.store.examplecounts import ExampleCounts
 from avebench.store.results import Result
-from avebench.tables.render import TOLD
+from avebench.tables.table import TOLD
 
 
 def check_alike(systems: Sequence[System]) -> None:

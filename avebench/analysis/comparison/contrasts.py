@@ -13,7 +13,8 @@ import numpy as np
 
 from avebench.contracts.seeds import derive_seed
 from avebench.files.errors import AvebenchError
-from avebench.scoring.metrics import METRICS, Counts, Family
+from avebench.scoring.counts import Counts, Family
+from avebench.scoring.metrics import METRICS
 from avebench.scoring.significance import RESAMPLES, Contrast, Measure, Pair, contrasts, holm, intervals, ratio
 from avebench.scoring.slices import CATEGORY
 from avebench.store.examplecounts import AttributeFamily, ExampleCounts

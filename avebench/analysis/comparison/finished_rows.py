@@ -19,8 +19,9 @@ from avebench.planning.cells import cell_name
 from avebench.planning.experiment import Row
 from avebench.planning.plan import Plan
 from avebench.planning.requested import note_requested
+from avebench.running.cell_run import TEST
+from avebench.running.material import Material, read_material
 from avebench.running.missing_cells import run_missing, stored_results
-from avebench.running.worker import TEST, Material, read_material
 from avebench.scoring.metrics import SCORER_VERSION
 from avebench.store.examplecounts import ExampleCounts, attribute_counts, count_example, read_counts
 from avebench.store.results import Result, Store, load_result

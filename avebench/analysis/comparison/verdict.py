@@ -12,8 +12,9 @@ from avebench.data.annotation import annotation_notes
 from avebench.scoring.significance import LEVEL, RESAMPLES, Pair
 from avebench.store.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.store.longtexts import long_text_notes
-from avebench.tables.render import MEASURED, Cell, Column, Section, Table, TableRow, render
+from avebench.tables.render import render
 from avebench.tables.result_tables import FEW, HEADINGS, summary
+from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
 
 ALPHA = 0.05
 _NAMED = 5

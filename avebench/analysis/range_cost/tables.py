@@ -9,7 +9,7 @@ from avebench.analysis.range_cost.jobs import ENOUGH_SECONDS, PASSES, PHASES, Fo
 from avebench.planning.experiment import Experiment
 from avebench.scoring.metrics import output_range
 from avebench.tables.figures import Figure, Line, Panel
-from avebench.tables.render import MEASURED, Cell, Column, Measured, Section, Table, TableRow
+from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 
 def outputs(job: Job, selected: float | None) -> float:

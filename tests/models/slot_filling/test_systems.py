@@ -22,8 +22,8 @@ from avebench.nn.batching import epoch_batches
 from avebench.nn.neural import NeuralModel, move
 from avebench.scoring.evaluation import validation_metrics
 from avebench.scoring.metrics import score
-from avebench.training import loop
 from avebench.training.loop import train as fit
+from avebench.training.stepping import updates_of
 
 PRODUCTS = AttributeSchema(("artist", "city", "number"))
 TRAINING = {"batch_size": 4, "steps": 1, "epochs": None, "learning_rates": {"default": 1e-2}}
@@ -391,11 +391,11 @@ def test_updates_must_cover_the_model_and_cannot_share_a_loss_scale() -> None:
     model = build(slot_gated, {"hidden_size": 4, "training": TRAINING})
     trained = list(model.parameters())
     config = model.config.training
-    assert len(loop._updates(model, config, trained)) == 2
+    assert len(updates_of(model, config, trained)) == 2
     with pytest.raises(AvebenchError, match="do not cover exactly"):
-        loop._updates(model, config, trained[1:])
+        updates_of(model, config, trained[1:])
     with pytest.raises(AvebenchError, match="fp16"):
-        loop._updates(model, config.model_copy(update={"precision": "fp16"}), trained)
+        updates_of(model, config.model_copy(update={"precision": "fp16"}), trained)
 
 
 def test_accumulated_separate_updates_equal_those_of_the_whole_batch(tmp_path: Path) -> None:

@@ -1,0 +1,271 @@
+"""One cell: read, train or continue, predict, score, store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from avebench.contracts.dataset import Dataset
+from avebench.contracts.model import TrainedConfig, TrainingConfig
+from avebench.contracts.registry import plugin
+from avebench.contracts.seeds import derive_seed
+from avebench.data.annotation import audit, stored_counts
+from avebench.data.opening import open_dataset
+from avebench.data.predictions import read_predictions, write_predictions
+from avebench.files.atomic import write_atomically
+from avebench.files.disk import unwritable
+from avebench.files.leftovers import sweep_held
+from avebench.files.sealed import seal, write_digests
+from avebench.planning.cells import Cell
+from avebench.running.devices import computing_on
+from avebench.running.material import Material, read_for, read_material, shown_to
+from avebench.running.trained import CLOSED_FORM, RECORD, SCHEMA, VOCABULARY, WEIGHTS, Trained, restored, write_schema
+from avebench.scoring.evaluation import score_split, validation_metrics
+from avebench.scoring.metrics import SCORER_VERSION
+from avebench.store.provenance import hardware, resident_peak, revision, versions
+from avebench.store.results import Result, Store, Weight
+
+FAILURE = "failure.json"
+"""Where it stands why a cell failed, until it is finished: table, row and reason."""
+ERROR_LOG = "error.log"
+"""Where an unforeseen error of a cell is described, until the cell is finished."""
+TEST = "predictions.jsonl.gz"
+EXTENDED = "predictions-extended.jsonl.gz"
+CHECKPOINT = "checkpoint"
+"""The folder of a cell that is being trained."""
+
+Tell = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is told."""
+
+    cell: Cell
+    experiment: str
+    out: Path
+    device: str
+    plugin_files: tuple[Path, ...]
+    debug: bool
+
+
+def finish_cell(job: Job, tell: Tell) -> None:
+    """Run a cell and store its result, unless another process has done or is doing so: then wait for that.
+
+    AvebenchError if a file of the cell cannot be read or written; DiskFullError if its disk is full.
+    """
+    store = Store(job.out)
+    folder = store.folder(job.cell.key)
+    try:
+        with _held(store, job.cell.key, tell):
+            if not store.finished(job.cell.key):
+                result = _run(job, folder, tell)
+                for name in (ERROR_LOG, FAILURE):  # Of an earlier attempt: this one is well.
+                    (folder / name).unlink(missing_ok=True)
+                store.write(result)
+    except OSError as error:
+        place = error.filename
+        if not isinstance(place, str) or not Path(place).is_relative_to(job.out):
+            raise
+        advice = f"{place} cannot be read or written ({error.strerror}). Remove it, or choose another --out."
+        raise unwritable(error, Path(place), advice) from None
+
+
+@contextmanager
+def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
+    """Hold the lock of a cell and remove what killed processes left of files that they were writing there.
+
+    The system frees the lock of a process that is killed.
+    """
+    lock = store.lock(key)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting", None)
+        lock.acquire(poll_interval=0.2)
+    try:
+        sweep_held(store.folder(key))
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Wall time per phase; every phase is told when it begins."""
+
+    tell: Tell
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        self.tell("phase", name)
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+def _run(job: Job, folder: Path, tell: Tell) -> Result:
+    """Train or continue, predict and score one cell; everything but the result is written here."""
+    cell, clock, started = job.cell, _Clock(tell), time.time()
+    with clock.phase("read"):
+        dataset, material = read_for(cell)
+        shown = shown_to(cell, material)
+    write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
+    if cell.training_key == cell.key:
+        trained = _train(job, dataset, shown, folder, tell, clock)
+    else:
+        store = Store(job.out)
+        with _held(store, cell.training_key, tell):
+            trained = _train(job, dataset, shown, store.folder(cell.training_key), tell, clock)
+    with clock.phase("predict"):
+        predictions, long = trained.predict(shown.test)
+    extended = None
+    if shown.left_out:
+        with clock.phase("predict_extended"):
+            extended, _ = trained.predict(shown.left_out)
+        write_predictions(folder / EXTENDED, extended)
+    write_predictions(folder / TEST, predictions)
+    with clock.phase("score"):
+        scores = score_split(dataset.schema(), material.test, predictions, material.rule)
+        scores_extended = None
+        if extended is not None:
+            scores_extended = score_split(dataset.schema(), material.left_out, extended, material.rule)
+    commit, dirty = revision()
+    record = trained.record
+    return Result(
+        key=cell.key,
+        experiment=job.experiment,
+        row=cell.row,
+        model=cell.model,
+        implementation=cell.implementation,
+        protocol=cell.protocol,
+        preset=cell.preset,
+        profile=cell.profile,
+        dataset=cell.data.name,
+        dataset_title=cell.data.title,
+        fingerprint=cell.data.fingerprint,
+        dataset_options=dict(cell.data.options),
+        split="test",
+        train_fraction=cell.train_fraction,
+        train_examples=len(material.train),
+        repetition=cell.repetition,
+        seed=_seed(cell),
+        config=dict(cell.config),
+        control=cell.control,
+        weights={role: Weight(**weight) for role, weight in cell.weights.items()},
+        chunk_scheme=cell.config["chunk_scheme"],
+        scorer_version=SCORER_VERSION,
+        scores=scores,
+        scores_extended=scores_extended,
+        validation=next((entry["valid"] for entry in record["history"] if entry["step"] == record["best_step"]), {}),
+        selection=record["selection"],
+        epochs=record["epochs"],
+        steps=record["steps"],
+        best_step=record["best_step"],
+        history=record["history"],
+        parameters=record["parameters"]["trained"],
+        diagnostics=record["diagnostics"],
+        reader_notes=dict(dataset.notes),
+        truncated=long.cut,
+        over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
+        annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
+        seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
+        peak_memory=record["peak_memory_bytes"] or resident_peak(),
+        versions=versions(),
+        hardware=hardware(trained.device),
+        revision=commit,
+        dirty=dirty,
+        started=started,
+        finished=time.time(),
+    )
+
+
+def _seed(cell: Cell) -> int:
+    return derive_seed("initialisation", cell.repetition)
+
+
+def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: Tell, clock: _Clock) -> Trained:
+    """Build the model and train it, continue its training, or load what an earlier attempt trained to the end."""
+    module = plugin("models", job.cell.model).load()
+    config = module.Config.model_validate(dict(job.cell.config))
+    schema = dataset.schema()
+    with clock.phase("vocabulary"):
+        vocabulary = module.Model.learn_vocabulary(config, schema, material.train)
+    write_atomically(folder / VOCABULARY, json.dumps(vocabulary, ensure_ascii=False))
+    write_schema(folder, schema)
+    write_digests(folder, (VOCABULARY, SCHEMA))
+    if not isinstance(config, TrainedConfig):
+        return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
+    import torch
+    from safetensors.torch import save
+
+    from avebench.training import checkpoint
+    from avebench.training.loop import train
+
+    device = computing_on(job.device)
+    with clock.phase("build"):
+        torch.manual_seed(_seed(job.cell))
+        model = module.Model(config, schema, vocabulary)
+    if (folder / RECORD).is_file():
+        system = restored(model, folder, device)
+        checkpoint.clear(folder / CHECKPOINT)  # Of a training that ended just before it could do so.
+        return system
+    tell("phase", "train")
+    record = train(
+        model,
+        material.train,
+        material.valid,
+        config=config.training,
+        repetition=job.cell.repetition,
+        folder=folder / CHECKPOINT,
+        score=lambda predictions: validation_metrics(material.valid, predictions),
+        device=device,
+        notice=lambda line: tell("notice", line),
+        report=lambda progress: tell(
+            "progress",
+            {
+                "step": progress.step,
+                "total_steps": progress.total_steps,
+                "losses": dict(progress.losses),
+                "valid": _chosen(config.training, progress.valid),
+                "eta_seconds": progress.eta_seconds,
+            },
+        ),
+    )
+    # Weights first, then the record: with the record, the training of this cell is over. Its last checkpoint goes only
+    # then, so that a kill, or a disk that is full, costs no more than what came after it.
+    write_atomically(folder / WEIGHTS, save(checkpoint.model_tensors(model)))
+    write_digests(folder, (WEIGHTS,))
+    write_atomically(folder / RECORD, json.dumps(seal(dataclasses.asdict(record))))
+    checkpoint.clear(folder / CHECKPOINT)
+    return Trained(model, dataclasses.asdict(record), device)
+
+
+def _chosen(config: TrainingConfig, valid: Mapping[str, float]) -> dict[str, float]:
+    """Return the validation metric that chooses the checkpoint, by name; 0 before the first validation."""
+    name = config.selected(valid)
+    return {name: valid.get(name, 0.0)}
+
+
+def rescore(result: Result, cell: Cell, store: Store) -> Result:
+    """Return and store a result scored again from its stored predictions, by the metrics as they are now."""
+    dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
+    material = read_material(dataset, cell.train_fraction, cell.repetition)
+    folder = store.folder(cell.key)
+    scored: dict[str, Any] = {"scorer_version": SCORER_VERSION}
+    for field, name, gold in (("scores", TEST, material.test), ("scores_extended", EXTENDED, material.left_out)):
+        if getattr(result, field) is not None:
+            predictions = read_predictions(folder / name, gold)
+            scored[field] = score_split(dataset.schema(), gold, predictions, material.rule)
+    renewed = result.model_copy(update=scored)
+    store.write(renewed)
+    return renewed

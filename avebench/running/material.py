@@ -1,0 +1,88 @@
+"""What a cell works on: the examples of its splits, and how its control shows them to the system."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from avebench.contracts.controls import with_control
+from avebench.contracts.dataset import Dataset
+from avebench.contracts.examples import Example
+from avebench.contracts.registry import plugin, plugins
+from avebench.data.annotation import same_id_sentence, shared_ids
+from avebench.data.opening import open_dataset
+from avebench.data.subsets import split_by_fraction
+from avebench.files.errors import AvebenchError, DataError, UnusableError
+from avebench.planning.cells import Cell
+from avebench.scoring.slices import SliceRule
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """The examples of a cell: the training subset, what it leaves out, validation and test; and the slices."""
+
+    train: list[Example]
+    left_out: list[Example]
+    valid: list[Example]
+    test: list[Example]
+    rule: SliceRule
+
+
+def read_material(dataset: Dataset, fraction: float, repetition: int) -> Material:
+    """Read all splits; AvebenchError if one is empty or the reader stops at a fault."""
+    splits = {split: list(dataset.read(split)) for split in ("train", "valid", "test")}
+    for split, examples in splits.items():
+        if not examples:
+            raise AvebenchError(f"The split '{split}' of {dataset.card.name} has no examples. Check its files.")
+    ids = {split: {example.id for example in examples} for split, examples in splits.items()}
+    if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(ids))) is not None:
+        raise AvebenchError(twice)
+    used, left_out = split_by_fraction(splits["train"], fraction, repetition)
+    rule = SliceRule(splits["train"], used, dataset.schema().units)
+    return Material(used, left_out, splits["valid"], splits["test"], rule)
+
+
+def read_for(cell: Cell) -> tuple[Dataset, Material]:
+    """Read the data of a cell; DataError if it is broken or no longer what was planned with."""
+    try:
+        dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
+        material = read_material(dataset, cell.train_fraction, cell.repetition)
+    except AvebenchError as error:
+        raise DataError(str(error)) from None
+    if dataset.fingerprint() != cell.data.fingerprint:
+        raise DataError(f"The data in {dataset.folder} changed while it was read. Run the command again.")
+    card = plugin("models", cell.model).card
+    if card.needs_spans and not any(example.spans for example in material.train):
+        raise UnusableError(_needs_spans(cell))
+    return dataset, material
+
+
+def _needs_spans(cell: Cell) -> str:
+    """Return why a system cannot learn from data without spans, what could, and what would help."""
+    others = [name for name, system in plugins("models").items() if not system.card.needs_spans]
+    could = (
+        f"Systems that need none: {', '.join(others)}. " if others else "Every system that is registered needs them. "
+    )
+    where = f" --data {cell.data.folder}" if cell.data.folder else ""
+    return (
+        f"The training examples have no spans, only value strings; {cell.model} learns from values marked in the text. "
+        f"{could}`avebench data spans {cell.data.name}{where} NEW_FOLDER` finds the values in the texts."
+    )
+
+
+def shown_to(cell: Cell, material: Material) -> Material:
+    """Return the examples as the cell's control shows them to the system."""
+    control = cell.control
+    if control is None:
+        return material
+
+    def shown(examples: list[Example], *, trains: bool) -> list[Example]:
+        return with_control(examples, control) if examples and (control.training or not trains) else examples
+
+    return dataclasses.replace(
+        material,
+        train=shown(material.train, trains=True),
+        valid=shown(material.valid, trains=True),
+        left_out=shown(material.left_out, trains=False),
+        test=shown(material.test, trains=False),
+    )
