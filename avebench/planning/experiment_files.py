@@ -43,7 +43,7 @@ def experiment_path(name: str) -> Path:
 
 def open_experiment(name: str) -> Experiment:
     """Return the experiment given by name or by path; AvebenchError as `experiment_path` and `load_experiment`."""
-    return open_experiment(name)
+    return load_experiment(experiment_path(name))
 
 
 def load_experiment(path: Path) -> Experiment:
