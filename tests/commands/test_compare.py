@@ -14,7 +14,7 @@ from statistics import fmean
 import pytest
 from commandline import avebench, environment
 
-from avebench.analysis.comparison.comparability import check_alike
+from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import System, compare_systems, headline
 from avebench.files.errors import AvebenchError
 from avebench.files.sealed import unseal
@@ -458,11 +458,11 @@ def _system(label: str, counts: list[ExampleCounts], protocol: str = "native", *
 )
 def test_every_field_that_makes_runs_unlike_is_named(field: str, value: object) -> None:
     with pytest.raises(AvebenchError, match=rf"differ in {field}s? \(A: .*, B: {str(value)[:12]}\)\. Run"):
-        check_alike([_system("A", []), _system("B", [], **{field: value})])
+        check_comparable([_system("A", []), _system("B", [], **{field: value})])
     # Fields that say nothing of the test do not matter.
-    check_alike([_system("A", []), _system("B", [], revision="x", parameters=3, protocol="all")])
+    check_comparable([_system("A", []), _system("B", [], revision="x", parameters=3, protocol="all")])
     with pytest.raises(AvebenchError, match="protocol"):
-        check_alike([_system("A", []), _system("B", [], "category")])
+        check_comparable([_system("A", []), _system("B", [], "category")])
 
 
 def test_other_examples_are_refused() -> None:

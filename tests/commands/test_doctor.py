@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commandline import avebench
 
-from avebench.commands.doctor import examine
+from avebench.analysis.machine import examine
 from avebench.files.errors import AvebenchError
 from avebench.nn import weights
 from avebench.planning.experiment_files import experiment_names, open_experiment
@@ -94,7 +94,7 @@ def test_doctor_names_everything(machine: Path) -> None:
 
 def test_the_list_says_what_is_needed_and_loads_nothing() -> None:
     code = (
-        "import sys; from avebench.commands.listing import listing; from avebench.tables.render import render\n"
+        "import sys; from avebench.commands.list import listing; from avebench.tables.render import render\n"
         "print(render(listing('experiments'), 'json'))\n"
         "loaded = [m for m in sys.modules if m.startswith(('avebench.models.', 'avebench.datasets.', 'torch'))]\n"
         "assert not loaded, loaded"

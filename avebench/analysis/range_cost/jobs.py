@@ -7,7 +7,8 @@ and the report are made from these files alone, on whatever machine they were wr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +97,19 @@ class CostRecord(BaseModel):
 
 Found = dict[tuple[str, int, Phase], Measurement | str]
 """(row, number of attributes, phase) -> what was measured, or why it could not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Every measurement of an experiment, and what was found."""
+
+    jobs: Sequence[Job]
+    found: Found
+
+    @property
+    def failed(self) -> bool:
+        """Return whether something could not be measured."""
+        return any(isinstance(one, str) for one in self.found.values())
 
 
 def cost_device(device: str) -> str:
