@@ -12,12 +12,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from avebench.contracts.examples import AttributeSchema, Example, Units
+from avebench.contracts.examples import AttributeSchema, Example, Units, example_record
 from avebench.files.errors import AvebenchError
+
+if TYPE_CHECKING:
+    import pandas
 
 SPLITS = ("train", "valid", "test")
 
@@ -112,6 +115,23 @@ class Dataset(ABC):
     @abstractmethod
     def read(self, split: str) -> Iterator[Example]:
         """Yield the examples of `split` in file order; AvebenchError names file, line and field of what is broken."""
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples of all splits, the training split first."""
+        for split in SPLITS:
+            yield from self.read(split)
+
+    def to_pandas(self, split: str | None = None) -> pandas.DataFrame:
+        """Return one row per example of a split, of all splits with the column `split`.
+
+        Columns are the keys of gold JSON Lines: id, text, product_id, tokens, spans, pairs, absent, category and image,
+        the path of the picture's file. AvebenchError as `read`.
+        """
+        import pandas
+
+        splits = SPLITS if split is None else (split,)
+        rows = [({} if split else {"split": name}) | example_record(one) for name in splits for one in self.read(name)]
+        return pandas.DataFrame(rows)
 
     @abstractmethod
     def schema(self) -> AttributeSchema:

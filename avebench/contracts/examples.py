@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -148,3 +148,22 @@ def gold_attributes(gold: Example) -> frozenset[str]:
 def product_of(example: Example) -> str:
     """Return the product that an example belongs to: its `product_id`, or its own id where it has none."""
     return example.product_id or example.id
+
+
+def example_record(example: Example) -> dict[str, Any]:
+    """Return an example as the object of its line in gold JSON Lines; `image` is its picture's file, if any."""
+    record: dict[str, Any] = {
+        "id": example.id,
+        "text": example.text,
+        "product_id": example.product_id or example.id,
+        "tokens": [list(token) for token in example.tokens],
+        "spans": [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans],
+        "pairs": {attribute: sorted(values) for attribute, values in example.pairs.items()},
+        "absent": sorted(example.absent),
+    }
+    if example.category is not None:
+        record["category"] = example.category
+    source = example.picture.source if example.picture is not None else None
+    if isinstance(source, Path):
+        record["image"] = str(source)
+    return record

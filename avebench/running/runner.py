@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +96,7 @@ def run_cells(
                 receiver, sender = context.Pipe(duplex=False)
                 job = Job(cell, experiment, out, device, plugin_files(), debug)
                 process = context.Process(target=work, args=(job, sender), name=cell.row)
-                with _signals_wait():  # A process that started is known, so that an interrupt ends it.
+                with _signals_wait(), main_hidden():  # A process that started is known, so that an interrupt ends it.
                     process.start()
                     sender.close()
                     running.append(_Running(cell, process, receiver))
@@ -119,6 +120,18 @@ def _kept(cells: Sequence[Cell], store: Store) -> str:
     number = sum(store.finished(cell.key) for cell in cells)
     whole = f"{number} of {len(cells)} cells {'is' if number == 1 else 'are'} finished and stored"
     return f"{whole}; what was trained of the others is kept up to their last checkpoints."
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Keep processes that are started from running the user's script again: nothing of it is needed in them."""
+    main = sys.modules["__main__"]
+    kept = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
 
 
 @contextmanager
