@@ -126,7 +126,7 @@ def _kept(cells: Sequence[Cell], store: Store) -> str:
 def main_hidden() -> Iterator[None]:
     """Keep processes that are started from running the user's script again: nothing of it is needed in them."""
     main = sys.modules["__main__"]
-    kept = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    kept: dict[str, Any] = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
     main.__spec__ = None
     try:
         yield
