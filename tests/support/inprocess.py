@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import ModuleType
 
 import typer
 from commandline import environment
@@ -51,26 +52,36 @@ def _start_server() -> None:
 
 @contextlib.contextmanager
 def _as_if_new(folder: Path, arguments: list[str], variables: Mapping[str, str]) -> Iterator[None]:
-    """Give a command folder, arguments, environment and registered plug-ins of its own."""
+    """Give a command folder, arguments and environment of its own, and no plug-in files but those that it names."""
     before, argv, environ = Path.cwd(), sys.argv, dict(os.environ)
-    files, modules = list(registry._files), set(sys.modules)
+    files, modules = list(registry._files), _take_plugins()
     os.chdir(folder)
     sys.argv = ["avebench", *arguments]
     os.environ.clear()
     os.environ.update(variables)
     damaged_memos.clear()
     rows._content.cache_clear()
+    _register([])
     try:
         yield
     finally:
+        _take_plugins()
+        sys.modules.update(modules)
+        _register(files)
         os.environ.clear()
         os.environ.update(environ)
         sys.argv = argv
         os.chdir(before)
-        if registry._files != files:
-            registry._files[:] = files
-            for name in set(sys.modules) - modules:
-                if name.startswith("avebench_plugin_"):
-                    del sys.modules[name]
-            registry.plugins.cache_clear()
-            cells._source_digests.cache_clear()
+
+
+def _take_plugins() -> dict[str, ModuleType]:
+    """Let Python forget the modules of plug-in files, and return them."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith("avebench_plugin_")}
+
+
+def _register(files: list[Path]) -> None:
+    """Let `files` be the plug-in files of this process; what is remembered of others is forgotten."""
+    if registry._files != files:
+        registry._files[:] = files
+        registry.plugins.cache_clear()
+        cells._source_digests.cache_clear()
