@@ -21,7 +21,8 @@ from avebench.contracts.examples import Example, Span
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.nn.neural import Batch
-from avebench.nn.text_encoder import EncodedText, TextEncoder
+from avebench.nn.text_encoder import TextEncoder
+from avebench.nn.unit_pieces import EncodedText
 
 Labelling = Literal["units", "pieces"]
 Tags = NDArray[np.int32]

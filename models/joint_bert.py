@@ -34,7 +34,8 @@ from avebench.models.slot_filling import IGNORED, Labels, Scores, padded, slot_l
 from avebench.nn.crf import CRF
 from avebench.nn.neural import Batch, NeuralModel
 from avebench.nn.ragged import prefix_mask
-from avebench.nn.text_encoder import EncodedText, TextEncoder
+from avebench.nn.text_encoder import TextEncoder
+from avebench.nn.unit_pieces import EncodedText
 
 CARD = ModelCard(
     name="joint-bert",

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from avebench.data.opening import StatisticsRow, open_dataset, stats_rows
-from avebench.planning.experiment import Published, published_rows
 from avebench.planning.plan import Plan
+from avebench.planning.published import Published, published_rows
 from avebench.tables.result_tables import PUBLISHED
 from avebench.tables.table import Cell, Column, Section, Table, TableRow
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from avebench.analysis.attention.chosen_examples import Showcase, choose, showcase_lines, showcase_table
+from avebench.analysis.attention.chosen_examples import AttentionExamples, choose, example_lines, examples_table
 from avebench.analysis.data_statistics import published_statistics_table
 from avebench.analysis.fractions import fraction_figure, fraction_table
+from avebench.analysis.range_cost.jobs import Costs
+from avebench.analysis.range_cost.tables import cost_figure, cost_table
 from avebench.analysis.sweep import Swepts, sweep, sweep_figure, sweep_table
 from avebench.contracts.examples import Example, Prediction
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
+from avebench.files.atomic import write_atomically
+from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan
 from avebench.running.cell_run import TEST
+from avebench.running.experiment_run import ExperimentRun
 from avebench.store.results import Result, Store
-from avebench.tables.figures import Figure
+from avebench.tables.figures import Figure, draw
 from avebench.tables.result_tables import result_table
 from avebench.tables.table import Table
 
@@ -24,23 +30,18 @@ from avebench.tables.table import Table
 class ExperimentOutput:
     """Tables, the first of which is the experiment's own; figures by name; and lines for a terminal alone.
 
-    `showcase` holds the examples whose attention is drawn, by `avebench.analysis.attention.figure`.
+    `attention` holds the examples whose attention is drawn, by `avebench.analysis.attention.figure`.
     """
 
     tables: Sequence[Table]
     figures: Mapping[str, Figure] = field(default_factory=dict)
     lines: Sequence[str] = ()
-    showcase: Showcase | None = None
+    attention: AttentionExamples | None = None
 
 
-def experiment_output(
-    plans: Sequence[Plan], store: Store, results: Mapping[str, Result], failed: Container[str]
-) -> ExperimentOutput:
-    """Return what an experiment shows; `plans` are all of its plans, `failed` holds the keys of cells that failed.
-
-    A row without a result says what stands in its way, whatever is made of the others.
-    """
-    plan = plans[-1]
+def experiment_output(done: ExperimentRun) -> ExperimentOutput:
+    """Return what an experiment shows: a row without a result says what stands in its way."""
+    plans, plan, store, results, failed = done.plans, done.plan, done.store, done.results, done.failures
     kind = plan.experiment.kind
     if kind == "statistics":
         return ExperimentOutput([published_statistics_table(plan)])
@@ -53,8 +54,14 @@ def experiment_output(
         figures = {"figure": fraction_figure(plans, results)} if results else {}
         return ExperimentOutput([fraction_table(plans, results, plain, failed)], figures)
     if kind == "attention":
-        return _showcase(plan, store, results, plain)
+        return _attention(plan, store, results, plain)
     return ExperimentOutput([plain])
+
+
+def cost_output(experiment: Experiment, costs: Costs) -> ExperimentOutput:
+    """Return what an experiment shows that measures costs."""
+    figures = {"figure": cost_figure(experiment, costs.jobs, costs.found)}
+    return ExperimentOutput([cost_table(experiment, costs.jobs, costs.found)], figures)
 
 
 def _test(plan: Plan) -> list[Example]:
@@ -73,7 +80,7 @@ def _swept(plan: Plan, store: Store, results: Mapping[str, Result]) -> dict[str,
     return found
 
 
-def _showcase(plan: Plan, store: Store, results: Mapping[str, Result], plain: Table) -> ExperimentOutput:
+def _attention(plan: Plan, store: Store, results: Mapping[str, Result], plain: Table) -> ExperimentOutput:
     """Return the ordinary table of the two rows, and the examples that are chosen from their first repetition."""
     rows = [planned for planned in plan.rows if not planned.row.reference]
     attention = plan.experiment.attention
@@ -83,6 +90,16 @@ def _showcase(plan: Plan, store: Store, results: Mapping[str, Result], plain: Ta
     predictions: list[list[Prediction]] = [read_predictions(store.folder(p.cells[0].key) / TEST, gold) for p in rows]
     labels = (rows[0].row.label, rows[1].row.label)
     shown = choose(gold, predictions, labels, attention)
-    showcase = Showcase(labels, (rows[0].cells[0], rows[1].cells[0]), shown)
-    tables = [plain, showcase_table(plan, labels, shown)]
-    return ExperimentOutput(tables, lines=list(showcase_lines(labels, shown)), showcase=showcase)
+    chosen = AttentionExamples(labels, (rows[0].cells[0], rows[1].cells[0]), shown)
+    tables = [plain, examples_table(plan, labels, shown)]
+    return ExperimentOutput(tables, lines=list(example_lines(labels, shown)), attention=chosen)
+
+
+def write_figures(output: ExperimentOutput, folder: Path, name: str) -> list[Path]:
+    """Draw the figures of an experiment's output as PNG files into a folder; return their paths."""
+    paths = []
+    for figure_name, figure in output.figures.items():
+        path = folder / f"{name}{'' if figure_name == 'figure' else '-' + figure_name}.png"
+        write_atomically(path, draw(figure))
+        paths.append(path)
+    return paths

@@ -12,17 +12,21 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from avebench.analysis.experiment_output import ExperimentOutput, write_figures
+from avebench.analysis.range_cost.jobs import Costs, record_costs
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions, write_predictions
 from avebench.files.atomic import write_atomically
+from avebench.files.leftovers import sweep_tree
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan
 from avebench.running.cell_run import TEST
+from avebench.running.experiment_run import ExperimentRun
 from avebench.running.material import read_material
 from avebench.store.examplecounts import count_example, to_line
 from avebench.store.results import Result, Store, dump
 from avebench.tables.render import render
-from avebench.tables.result_tables import slice_table
+from avebench.tables.result_tables import result_table, slice_table
 from avebench.tables.table import Table
 
 RESULTS = Path("results")
@@ -46,6 +50,18 @@ def place(plan: Plan) -> Path:
 def place_name(plan: Plan) -> str:
     """Return `<experiment>-<dataset>`, with the train fraction behind it where it is below 1, as a file name."""
     return "-".join(place(plan).relative_to(RESULTS).parts)
+
+
+def record(done: ExperimentRun, output: ExperimentOutput, costs: Costs | None) -> None:
+    """Write the results of an experiment, and what it shows, under `results/` in the current folder."""
+    for plan in done.plans:
+        sweep_tree(place(plan))
+        if plan.rows:
+            record_results(plan, done.store, done.results, result_table(plan, done.results, done.failures))
+    record_tables(done.plan, output.tables)
+    write_figures(output, place(done.plan), "figure")
+    if costs is not None:
+        record_costs(costs.jobs, costs.found, place(done.plan))
 
 
 def record_results(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:

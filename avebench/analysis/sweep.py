@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from avebench.analysis.comparison.contrasts import headline
 from avebench.contracts.examples import Example, Prediction, pairs_from_spans
 from avebench.files.errors import AvebenchError
-from avebench.planning.experiment import Experiment, published_of
+from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan, PlannedRow
+from avebench.planning.published import published_of
 from avebench.scoring.counts import Counts, Family, example_counts
 from avebench.scoring.metrics import METRICS
 from avebench.tables.figures import Figure, Line, Panel

@@ -1,129 +1,127 @@
-"""The command `compare`: rows of one table on the same test examples, which is better, how surely, and where.
+"""`avebench compare`: rows of one table on the same test examples, which is better, how surely, and where.
 
-What is not finished is trained by the same runner as `run`; MLflow is not told, `avebench run` does that. Finished
-rows are compared without torch, from the output folder or from what `run --record` left under `results/`.
+What is not finished is trained by the same runner as `run`; MLflow is not told, `avebench run` does that.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from avebench.analysis.comparison.comparability import check_alike
-from avebench.analysis.comparison.contrasts import Comparison, compare_systems, headline
-from avebench.analysis.comparison.finished_rows import (
-    CellsFailedError,
-    Finished,
-    finish_rows,
-    recorded_files,
-    recorded_rows,
+import typer
+
+from avebench.commands.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Format,
+    Formats,
+    ImageEncoder,
+    Jobs,
+    MissingPictures,
+    Out,
+    Plugins,
+    Profile,
+    ReaderOptions,
+    Settings,
+    TextEncoder,
+    TrainFraction,
+    register,
+    settings_of,
 )
-from avebench.analysis.comparison.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
-from avebench.analysis.recording import recorded_folder
-from avebench.contracts.registry import plugins
-from avebench.data.opening import is_here
-from avebench.data.predictions import read_predictions
-from avebench.files.errors import AvebenchError, near_matches
-from avebench.planning.experiment import Experiment
-from avebench.planning.plan import Request, make_plan
-from avebench.planning.rows import candidates, choose_rows
-from avebench.running.devices import check_device
-from avebench.scoring.metrics import METRICS
-from avebench.store.results import Store
-from avebench.tables.result_tables import check_invariants
-from avebench.tables.table import Table
-from avebench.tables.terminal import print_table
+from avebench.contracts.seeds import MOST_REPETITIONS
+from avebench.store.folder import RUNS
+
+if TYPE_CHECKING:
+    from avebench.analysis.comparison.asking import Answer, Question
+    from avebench.planning.request import Request
+    from avebench.running.experiment_run import Execution
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is to be compared, beside the options that `run` has as well.
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(help="Labels of rows, or names of models that stand in one row; two or more.")
+    ],
+    experiment: Annotated[
+        str | None, typer.Option(help="Name or path of the table; default: the first packaged one that has all rows.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set to compare on; default: the table's own, else the demo set.")
+    ] = None,
+    data: DataFolder = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_REPETITIONS, help="Number of repetitions; default: 1, recorded all."),
+    ] = None,
+    train_fraction: TrainFraction = 1.0,
+    profile: Profile = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    text_encoder: TextEncoder = None,
+    image_encoder: ImageEncoder = None,
+    missing_images: MissingPictures = None,
+    option: ReaderOptions = None,
+    set_: Settings = None,
+    out: Out = RUNS,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Compare what results/ holds, whatever its options; train nothing.")
+    ] = False,
+    metric: Annotated[str | None, typer.Option(help="Metric to decide by; default: the table's first F1.")] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many examples to show that one system alone gets right.")
+    ] = 0,
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+    debug: Debug = False,
+) -> None:
+    """Say which of the named rows is better, by how much, how surely, and where; train what is missing first.
 
-    `names` are labels of rows or, where only one row has it, names of models. `experiment` None: the first packaged one
-    that has all of them. `repetitions` None: one, or of recorded rows all.
+    Examples: avebench compare dram virc-text; avebench compare dictionary virc-text --dataset demo --recorded
     """
+    from avebench.analysis.comparison.asking import Question
+    from avebench.planning.request import Request
+    from avebench.planning.settings import parse_settings
+    from avebench.running.experiment_run import Execution
 
-    names: Sequence[str]
-    experiment: str | None
-    repetitions: int | None
-    recorded: bool = False
-    metric: str | None = None
-    examples: int = 0
+    register(plugin)
+    request = Request(
+        experiment=experiment or "",
+        out=out,
+        dataset=dataset,
+        data=data,
+        train_fraction=train_fraction,
+        profile=profile,
+        missing_images=missing_images.value if missing_images else None,
+        reader_options=parse_settings(option or []),
+        settings=settings_of(set_, text_encoder, image_encoder),
+    )
+    question = Question(names, experiment, seeds, recorded, metric)
+    raise typer.Exit(_compare(question, request, Execution(device, jobs, debug), examples, format.value))
 
 
-def compare(question: Question, request: Request, *, device: str, jobs: int | None, format: str, debug: bool) -> int:
-    """Compare rows and print the answer; return the exit code. AvebenchError for what cannot be compared."""
-    if len(question.names) < 2:
-        raise AvebenchError("Name at least two rows to compare, for instance: avebench compare dictionary virc-text.")
-    check_device(device)
-    if question.metric is not None and question.metric not in METRICS:
-        raise AvebenchError(f"--metric {question.metric}: {near_matches(question.metric, METRICS)}")
+def _compare(question: Question, request: Request, execution: Execution, examples: int, format: str) -> int:
+    """Answer a question and print it; return the exit code."""
+    from avebench.analysis.comparison.asking import ask
+    from avebench.analysis.comparison.finished_rows import CellsFailedError
+    from avebench.running.devices import check_device
+
+    check_device(execution.device)
     try:
-        experiment, finished = _recorded(question, request) or _finished(question, request, device, jobs, debug)
+        answer = ask(question, request, execution)
     except CellsFailedError as failed:
         return failed.code
-    check_alike(finished.systems)
-    check_invariants([result for system in finished.systems for result in system.results])
-    metric = question.metric or headline(experiment.metrics)
-    comparison = compare_systems(finished.systems, metric, experiment.metrics)
-    fraction = "" if request.train_fraction == 1 else f", {request.train_fraction:g} of the training products"
-    title = f"{' against '.join(system.label for system in finished.systems)} on {finished.dataset}{fraction}"
-    table = comparison_table(
-        comparison, f"{title} ({experiment.title})", finished.banner, finished.notes, whole=format in {"csv", "json"}
-    )
-    show(comparison, finished, table, question.examples, format)
+    show(answer, examples, format)
     return 0
 
 
-def _finished(
-    question: Question, request: Request, device: str, jobs: int | None, debug: bool
-) -> tuple[Experiment, Finished]:
-    """Return the rows of a plan, trained where they are not finished; CellsFailedError if a cell fails."""
-    name, experiment, rows = choose_rows(question.names, question.experiment)
-    labels = [row.label for row in rows]
-    plan = make_plan(replace(request, experiment=name, rows=labels, repetitions=question.repetitions or 1))
-    return experiment, finish_rows(plan, Store(request.out), labels, device=device, jobs=jobs, debug=debug)
-
-
-def _recorded(question: Question, request: Request) -> tuple[Experiment, Finished] | None:
-    """Return the rows as recorded, if that is asked for or the data is not here; None if they are to be trained.
-
-    They are those of the first experiment of which all are recorded. AvebenchError if that is asked for and none is, or
-    if options are given that recorded results cannot follow.
-    """
-    away = request.dataset is not None and request.data is None and not is_here(request.dataset)
-    if not question.recorded and not away:
-        return None
-    tried = []
-    for name, experiment, rows in candidates(question.names, question.experiment):
-        for dataset in [request.dataset] if request.dataset else [experiment.dataset, _built_in()]:
-            folder = recorded_folder(Path(name).stem, dataset, request.train_fraction)
-            tried.append(str(folder))
-            if not all(recorded_files(folder, row.label) for row in rows):
-                continue
-            if request.settings or request.profile or request.missing_images:
-                why = (
-                    "" if question.recorded else f"The data set {dataset} is not here; there is only what is recorded. "
-                )
-                raise AvebenchError(
-                    f"{why}Recorded results are compared as they are: leave --profile, --set and the encoders out."
-                )
-            finished = recorded_rows(folder, rows, question.repetitions, request.data)
-            foreign = experiment.foreign(dataset, finished.systems[0].results[0].fingerprint)
-            return experiment, replace(finished, banner=foreign and f"{foreign}.")
-    if not question.recorded:
-        return None
-    raise AvebenchError(
-        f"No results of all of {', '.join(question.names)} are recorded in {' or '.join(tried)}. "
-        "Leave --recorded out to train what is missing."
-    )
-
-
-def show(comparison: Comparison, finished: Finished, table: Table, examples: int, format: str) -> None:
+def show(answer: Answer, examples: int, format: str) -> None:
     """Print a comparison. Texts of the data set are printed in the terminal format alone."""
-    said = answers(comparison)
+    from avebench.analysis.comparison.verdict import answers, example_lines, only_right_ids, rendered
+    from avebench.data.predictions import read_predictions
+    from avebench.tables.terminal import print_table
+
+    comparison, finished = answer.comparison, answer.finished
+    said, table = answers(comparison), answer.table(whole=format in {"csv", "json"})
     if format != "terminal":
         ids = only_right_ids(comparison, examples) if examples else {}
         sys.stdout.write(rendered(table, said, ids, format))
@@ -145,7 +143,3 @@ def show(comparison: Comparison, finished: Finished, table: Table, examples: int
     print()
     for line in example_lines(comparison, examples, {example.id: example for example in gold}, predictions):
         print(line)
-
-
-def _built_in() -> str:
-    return next(known.name for known in plugins("datasets").values() if known.card.built_in)

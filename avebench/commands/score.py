@@ -1,16 +1,75 @@
-"""The scores of a file of predictions, as `avebench score` prints them."""
+"""`avebench score`: the exact metrics of anybody's predictions."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from avebench.scoring.counts import Counts
-from avebench.scoring.prediction_files import Report
-from avebench.tables.table import MEASURED, Column, Measured, Section, Table, TableRow
+import typer
+
+from avebench.commands.options import DataFolder, Format, Formats, Plugins, ReaderOptions, register
+from avebench.files.errors import AvebenchError
+
+if TYPE_CHECKING:
+    from avebench.scoring.counts import Counts
+    from avebench.scoring.prediction_files import Report
+    from avebench.tables.table import Table, TableRow
+
+
+class Scheme(StrEnum):
+    """Chunk scheme."""
+
+    lenient = "lenient"
+    strict = "strict"
+
+
+class Values(StrEnum):
+    """How tagged tokens become the strings of values."""
+
+    joined = "joined"
+    released = "released"
+
+
+def score(
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="Prediction JSONL, or BIO columns as CoNLL (gold, predicted); - is standard input."),
+    ],
+    gold: Annotated[Path | None, typer.Option(help="Gold JSONL, or a file of gold BIO columns.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Take the gold annotation from this data set instead.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "test",
+    data: DataFolder = None,
+    option: ReaderOptions = None,
+    scheme: Annotated[Scheme, typer.Option(help="How BIO tags become spans.")] = Scheme.lenient,
+    values: Annotated[
+        Values, typer.Option(help="How tagged tokens become values; released: word pieces, as DRAM's code does.")
+    ] = Values.joined,
+    plugin: Plugins = None,
+    format: Formats = Format.terminal,
+) -> None:
+    """Score anybody's predictions with the exact metrics."""
+    from avebench.data.opening import open_dataset
+    from avebench.planning.settings import parse_settings
+    from avebench.scoring.prediction_files import score_file
+    from avebench.tables.render import emit
+
+    register(plugin)
+    if gold is not None and dataset is not None:
+        raise AvebenchError("Give --gold or --dataset, not both.")
+    examples = None
+    if dataset is not None:
+        examples = list(open_dataset(dataset, data, parse_settings(option or [])).read(split))
+    emit(
+        report_table(score_file(predictions, examples or gold, scheme.value, released=values is Values.released)),
+        format.value,
+    )
 
 
 def report_table(report: Report) -> Table:
     """Return the report as a table: the metrics that are available, then the attributes (F1), then the slices."""
+    from avebench.tables.table import MEASURED, Column, Measured, Section, Table, TableRow
+
     columns = [
         Column("value", "%", MEASURED),
         Column("tp", "tp"),
@@ -50,5 +109,7 @@ def _notes(report: Report) -> list[str]:
 
 
 def _counts_row(name: str, counts: Counts) -> TableRow:
+    from avebench.tables.table import Measured, TableRow
+
     label = name or "(no attribute)"  # Chunks that a `[PAD]` opens are of empty type.
     return TableRow(label, [Measured(counts.f1, None, 1), counts.tp, counts.predicted, counts.gold])

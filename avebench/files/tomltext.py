@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 from avebench.files.errors import AvebenchError
@@ -34,6 +35,18 @@ def parse(text: str, place: str, *, fields: bool = True) -> dict[str, Any]:
         raise AvebenchError(f"{place}{where}: a number has too many digits. Give one of at most 64 bits.") from None
     _check(content, place, (), fields)
     return content
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a TOML file; AvebenchError if it cannot be read or used."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise AvebenchError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
+    except OSError as error:
+        raise AvebenchError(f"{path} cannot be read: {error.strerror}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise AvebenchError(f"{path} is not valid TOML: {error}.") from None
 
 
 def _line(text: str, position: int) -> int:

@@ -1,4 +1,4 @@
-"""Experiments as data: one TOML file per table or figure, validated; and the published figures that it refers to.
+"""Experiments as data: one TOML file per table or figure, validated; as it is written.
 
 A file is a table of rows that are trained and scored. What is made of the rows instead says one further field, of which
 a file has at most one: `thresholds`, `train_fractions`, `attention`, `cost`, or `statistics` (of a data set, no rows).
@@ -6,13 +6,7 @@ a file has at most one: `thresholds`, `train_fractions`, `attention`, `cost`, or
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,7 +15,6 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -29,30 +22,12 @@ from pydantic import (
 from avebench.contracts.controls import Control
 from avebench.contracts.model import Protocol
 from avebench.files.errors import AvebenchError, near_matches
-from avebench.files.places import is_file, shortened
-from avebench.files.tomltext import parse
 from avebench.scoring.metrics import METRICS
 
-PUBLISHED_NAMES = {
-    "precision": "tag_precision",
-    "recall": "tag_recall",
-    "accuracy": "mae_accuracy",
-    "slot_f1": "tag_f1",
-    "intent_acc": "intent_accuracy",
-    "sentence_acc": "sentence_accuracy",
-}
-"""Names of published.toml that differ from ours."""
-
-
-_TOLD = {"range-unstated", "known-attributes"}
-"""Caveats of published rows whose systems were told attributes at test."""
 Kind = Literal["table", "sweep", "fractions", "attention", "cost", "statistics"]
 """What is made of an experiment's rows."""
 SWEEP_FROM = 0.05
 """A threshold below this cannot be swept: attributes that score less are not among the stored candidates."""
-
-
-_DIGITS = re.compile(r"(\d+)")
 
 
 class Source(BaseModel):
@@ -294,231 +269,3 @@ class Experiment(BaseModel):
             wanted.add(joined[stop])
             start = stop
         return tuple(row for row in self.rows if row.label.casefold() in wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One published row: figures in % under our metric names, where they stand, and what to know about them.
-
-    `told`: whether the system was, or most likely was, given the attributes of each product. `datasets` are the names
-    of the data that the papers give.
-    """
-
-    figures: dict[str, float]
-    place: str
-    caveats: tuple[str, ...]
-    told: bool
-    datasets: tuple[str, ...]
-
-
-@cache
-def published_marks() -> dict[str, str]:
-    """Return what the marks on rows of the packaged published.toml mean."""
-    marks: dict[str, str] = _read_toml(_packaged() / "published.toml")["marks"]
-    return marks
-
-
-@cache
-def published_sources() -> dict[str, str]:
-    """Return where what the packaged published.toml cites is to be found: short name -> reference."""
-    sources: dict[str, str] = _read_toml(_packaged() / "published.toml")["sources"]
-    return sources
-
-
-def _packaged() -> Path:
-    return Path(str(files("avebench.experiments")))
-
-
-@cache
-def published_tables() -> dict[str, str]:
-    """Return table id -> where it stands, of every table of the packaged published.toml."""
-    tables = _read_toml(_packaged() / "published.toml")["table"]
-    return {table["id"]: f"{table['source']} {table['number']}" for table in tables}
-
-
-@cache
-def published_rows() -> dict[str, Published]:
-    """Return every row of the packaged published.toml by `<table id>/<row label>`."""
-    content = _read_toml(_packaged() / "published.toml")
-    datasets = {table["id"]: tuple(table["dataset"].split(", ")) for table in content["table"]}
-    rows: dict[str, Published] = {}
-    for row in content["row"]:
-        figures = {
-            PUBLISHED_NAMES.get(name, name): float(value)
-            for name, value in row["metrics"].items()
-            if isinstance(value, int | float)
-        }
-        caveats = tuple(content["caveats"][name] for name in row.get("caveats", ()))
-        # A table that prints a label twice (SMARTAVE, text and multimodal) is told apart by its modality.
-        key = f"{row['table']}/{row['label']}"
-        if key in rows:
-            key += f" ({row['modality']})"
-        told = not _TOLD.isdisjoint(row.get("caveats", ()))
-        rows[key] = Published(figures, published_tables()[row["table"]], caveats, told, datasets[row["table"]])
-    return rows
-
-
-def published_of(row: Row) -> Published | None:
-    """Return what is published of a row; None if nothing is."""
-    if isinstance(row.published, OwnPublished):
-        return Published(row.published.figures, row.published.source, (), told=False, datasets=())
-    return published_rows()[row.published] if row.published else None
-
-
-def experiment_names() -> list[str]:
-    """Return the names of the packaged experiments, in natural order."""
-    names = [path.stem for path in _packaged().glob("*.toml") if path.stem not in {"published", "profiles"}]
-    return sorted(names, key=lambda name: [part.zfill(9) if part.isdigit() else part for part in _DIGITS.split(name)])
-
-
-def experiment_path(name: str) -> Path:
-    """Return the file of an experiment given by name or by path; AvebenchError with near matches otherwise."""
-    if name.endswith(".toml") or "/" in name:
-        path = Path(name)
-        if not is_file(path):
-            raise AvebenchError(f"The experiment file {shortened(name)} does not exist.")
-        return path
-    if name not in experiment_names():
-        raise AvebenchError(
-            f"There is no experiment called '{name}'. {near_matches(name, experiment_names())} "
-            "A file of your own is named by its path, ending in .toml."
-        )
-    return _packaged() / f"{name}.toml"
-
-
-def load_experiment(path: Path) -> Experiment:
-    """Read and validate an experiment; AvebenchError names the file and the field."""
-    content = _read_toml(path)
-    _look_up_rows(content, path)
-    try:
-        experiment = Experiment.model_validate(content)
-    except ValidationError as error:
-        raise AvebenchError(f"{path}: {describe(error, Experiment)}") from None
-    labels: set[str] = set()
-    for position, row in enumerate(experiment.rows):
-        place = f"{path}, field 'rows.{position}"
-        if row.label.casefold() in labels:
-            raise AvebenchError(f"{place}.label': '{row.label}' stands twice. Give every row a label of its own.")
-        labels.add(row.label.casefold())
-        if isinstance(row.published, str) and row.published not in published_rows():
-            raise AvebenchError(
-                f"{place}.published': '{row.published}' is not in published.toml. "
-                f"{near_matches(row.published, published_rows())}"
-            )
-    if experiment.statistics is not None and experiment.statistics not in published_tables():
-        raise AvebenchError(
-            f"{path}, field 'statistics': there is no table '{experiment.statistics}' in published.toml. "
-            f"{near_matches(experiment.statistics, published_tables())}"
-        )
-    for metric in experiment.metrics:
-        if metric not in METRICS:
-            raise AvebenchError(
-                f"{path}, field 'metrics': there is no metric '{metric}'. {near_matches(metric, METRICS)}"
-            )
-    return experiment
-
-
-INHERITED = ("model", "options", "profiles", "preset", "protocol", "control", "planned")
-"""What a row takes over from the row that it is like: the system, not what a paper says of it."""
-
-
-def _look_up_rows(content: dict[str, Any], path: Path) -> None:
-    """Fill in what the rows of a file take over from the packaged rows that they name in `like`."""
-    rows = content.get("rows")
-    for position, row in enumerate(rows if isinstance(rows, list) else ()):
-        if not isinstance(row, dict) or not isinstance(row.get("like"), str):
-            continue
-        place = f"{path}, field 'rows.{position}.like'"
-        own = [name for name in INHERITED if name in row]
-        if own:
-            raise AvebenchError(f"{place}: a row that is like another has no '{own[0]}' of its own. Leave one out.")
-        name, _, label = row["like"].partition("/")
-        if name not in experiment_names():
-            raise AvebenchError(f"{place}: there is no experiment '{name}'. {near_matches(name, experiment_names())}")
-        other = _read_toml(_packaged() / f"{name}.toml")
-        found = {one["label"]: one for one in other.get("rows", ()) if "like" not in one}
-        if label not in found or "defaults" in other:
-            known = {} if "defaults" in other else found
-            raise AvebenchError(f"{place}: '{name}' has no row '{label}' to take over. {near_matches(label, known)}")
-        row.update({key: found[label][key] for key in INHERITED if key in found[label]})
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise AvebenchError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    except OSError as error:
-        raise AvebenchError(f"{path} cannot be read: {error.strerror}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise AvebenchError(f"{path} is not valid TOML: {error}.") from None
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileStep:
-    """Overrides of a profile for train fractions up to `max_train_fraction`."""
-
-    max_train_fraction: float
-    options: dict[str, Any]
-
-
-@cache
-def profiles() -> dict[str, tuple[ProfileStep, ...]]:
-    """Return the packaged profiles: name -> overrides by train fraction, smallest first."""
-    content = _read_toml(_packaged() / "profiles.toml")
-    return {
-        name: tuple(
-            sorted(
-                (ProfileStep(step.get("max_train_fraction", 1.0), step.get("options", {})) for step in steps),
-                key=lambda step: step.max_train_fraction,
-            )
-        )
-        for name, steps in content.items()
-    }
-
-
-def profile_options(name: str, train_fraction: float) -> dict[str, Any]:
-    """Return the overrides of a profile at a train fraction; AvebenchError for an unknown profile."""
-    if name not in profiles():
-        raise AvebenchError(f"There is no profile called '{name}'. {near_matches(name, profiles())}")
-    for step in profiles()[name]:
-        if train_fraction <= step.max_train_fraction:
-            return step.options
-    return {}
-
-
-def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first fault of a validation as one sentence with its field, and near matches of an unknown key."""
-    faults = error.errors()
-    # A mistyped key makes two faults, the unknown and the missing one; the unknown says what happened.
-    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        known = known_keys(model, fault["loc"][:-1])
-        return f"there is no field '{place}'. {near_matches(str(fault['loc'][-1]), known)}"
-    message = fault["msg"].removeprefix("Value error, ")
-    given = "" if fault["type"] in {"missing", "value_error"} else f" (given: {fault['input']!r})"
-    return f"field '{place}': {message}{given}." if place else f"{message}{given}."
-
-
-def known_keys(model: Any, place: tuple[int | str, ...]) -> list[str]:
-    """Return the field names that a pydantic model knows at a nested place; empty where that is not a model."""
-    for part in place:
-        if isinstance(part, int):
-            continue
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        model = _inner_model(field.annotation)
-    return list(getattr(model, "model_fields", {}))
-
-
-def _inner_model(annotation: Any) -> Any:
-    """Return the pydantic model inside an annotation such as `tuple[Row, ...]` or `Source | None`."""
-    if hasattr(annotation, "model_fields"):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        found = _inner_model(argument)
-        if found is not None:
-            return found
-    return None

@@ -8,9 +8,10 @@ from typing import Literal
 from avebench.data.opening import is_here
 from avebench.files.errors import AvebenchError
 from avebench.nn.weights import weights_place
-from avebench.planning.cells import KINDS, Overrides, resolve
+from avebench.planning.cells import KINDS
+from avebench.planning.configs import Layers, resolve
+from avebench.planning.data_choice import stand_in
 from avebench.planning.experiment import Experiment
-from avebench.planning.plan import stand_in
 
 Reach = Literal["own data", "demo", "not at all", "made-up data"]
 
@@ -86,7 +87,7 @@ def _trial(experiment: Experiment, dataset: str, profile: str) -> Trial:
     for row in experiment.rows:
         if row.planned:
             continue
-        pretrained = resolve(row, Overrides(profile, {}), experiment.defaults.options, 1.0).pretrained
+        pretrained = resolve(row, Layers(profile, defaults=experiment.defaults.options)).pretrained
         used = [known.setdefault((role, name), _encoder(role, name)) for role, name in pretrained.items()]
         lacks = tuple(encoder for encoder in used if encoder.missing)
         if lacks:

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from avebench.files.digests import canonical
 from avebench.files.errors import AvebenchError, near_matches
 from avebench.nn.weights import weights_digest
-from avebench.planning.cells import Overrides, canonical, keyed_config, kind_of, resolve
-from avebench.planning.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
+from avebench.planning.cells import keyed_config, kind_of
+from avebench.planning.configs import Layers, resolve
+from avebench.planning.experiment import Experiment, Row
+from avebench.planning.experiment_files import experiment_names, open_experiment
 from avebench.planning.requested import Requested
 from avebench.store.results import Result
 
@@ -49,9 +52,9 @@ def choose_rows(names: Sequence[str], experiment: str | None) -> Chosen:
 def candidates(names: Sequence[str], experiment: str | None) -> list[Chosen]:
     """Return the named experiment, or else every packaged one that has all rows; AvebenchError if there is none."""
     if experiment is not None:
-        loaded = load_experiment(experiment_path(experiment))
+        loaded = open_experiment(experiment)
         return [(experiment, loaded, find_rows(names, loaded))]
-    packaged = {name: load_experiment(experiment_path(name)) for name in experiment_names()}
+    packaged = {name: open_experiment(name) for name in experiment_names()}
     # What is made of rows of other tables would only be a second place for the same rows.
     packaged = {name: loaded for name, loaded in packaged.items() if loaded.kind == "table" and not loaded.alias}
     found = [(name, loaded, rows) for name, loaded in packaged.items() if (rows := _rows_or_none(names, loaded))]
@@ -106,7 +109,7 @@ def _origin(requested: Requested, fraction: float) -> Content | None:
     """Return what the packaged row that a cell was requested for comes to; None if there is none."""
     if requested.experiment not in experiment_names():
         return None
-    experiment = load_experiment(experiment_path(requested.experiment))
+    experiment = open_experiment(requested.experiment)
     row = next((row for row in experiment.rows if row.label == requested.row and not row.planned), None)
     return None if row is None else _resolved(experiment, row, requested.profile, {}, fraction)
 
@@ -143,7 +146,7 @@ def _content(request: str) -> Content | None:
     """Return what a row comes to, by the canonical JSON of all that it depends on."""
     row, profile, settings, defaults, fraction = json.loads(request)
     try:
-        resolved = resolve(Row(**row), Overrides(profile, settings), defaults, fraction)
+        resolved = resolve(Row(**row), Layers(profile, settings, defaults, fraction))
     except AvebenchError:
         return None
     weights: dict[str, str | None] = {}

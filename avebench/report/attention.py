@@ -6,7 +6,12 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from avebench.analysis.attention.figure import Drawn, Plate, drawings_folder, read_drawn
+from avebench.analysis.attention.figure import (
+    AttentionFigure,
+    AttentionFigures,
+    attention_folder,
+    read_attention_figures,
+)
 from avebench.report.chapters import Chapter, Overlay, with_overlays
 
 BUDGET = 1_800_000
@@ -27,40 +32,41 @@ def with_attention(chapters: Sequence[Chapter], out: Path) -> list[Chapter]:
         for place, chapter in enumerate(chapters)
         if chapter.sheet.plan.experiment.kind == "attention"
     }
-    images = _fitted([folder / plate.file for folder, drawn, _ in found.values() for plate in drawn.plates])
+    images = _fitted([folder / figure.file for folder, drawn, _ in found.values() for figure in drawn.figures])
     shown = list(chapters)
     for place, (folder, drawn, said) in found.items():
         overlays: dict[str, list[Overlay]] = {}
         missing = 0
-        for plate in drawn.plates:
-            image = images.get(folder / plate.file)
+        for figure in drawn.figures:
+            image = images.get(folder / figure.file)
             if image is None:
                 missing += 1
             else:
-                overlays.setdefault(plate.group, []).append(_overlay(plate, *image))
+                overlays.setdefault(figure.group, []).append(_overlay(figure, *image))
         said = [*said, *([f"{missing} more drawings are in {folder}."] if missing else [])]
         shown[place] = with_overlays(chapters[place], overlays, said)
     return shown
 
 
-def _drawings(chapter: Chapter, out: Path) -> tuple[Path, Drawn, list[str]]:
+def _drawings(chapter: Chapter, out: Path) -> tuple[Path, AttentionFigures, list[str]]:
     """Return the folder and the drawings of a chapter's cells, and what is to be said of them."""
     plan = chapter.sheet.plan
-    folder = drawings_folder(out, plan)
-    drawn = read_drawn(folder)
+    folder = attention_folder(out, plan)
+    drawn = read_attention_figures(folder)
     ask = f"Run {plan.name} with the trained rows here to draw them: avebench run {plan.name}."
+    nothing = AttentionFigures(digest="", cells={}, figures=(), notes=())
     if drawn is None:
-        return folder, Drawn(mark="", cells={}), [f"There are no drawings of attention in {folder}. {ask}"]
+        return folder, nothing, [f"There are no drawings of attention in {folder}. {ask}"]
     if not drawn.shows(chapter.sheet.results):
-        return folder, Drawn(mark="", cells={}), [f"The drawings of attention in {folder} are of other cells. {ask}"]
-    return folder, drawn, [*drawn.said, *([] if drawn.plates else ["No example's attention could be drawn."])]
+        return folder, nothing, [f"The drawings of attention in {folder} are of other cells. {ask}"]
+    return folder, drawn, [*drawn.notes, *([] if drawn.figures else ["No example's attention could be drawn."])]
 
 
-def _overlay(plate: Plate, jpeg: bytes, width: int) -> Overlay:
-    rows = " and ".join(name for name, _ in plate.values[1:])
-    values = "; ".join(f"{name}: {values}" for name, values in plate.values)
-    alt = f"What the words {', '.join(plate.words)} of {plate.id} take from each part of its picture, with {rows}"
-    return Overlay(jpeg, width, alt, f"{plate.id}: {plate.text} ({values})")
+def _overlay(figure: AttentionFigure, jpeg: bytes, width: int) -> Overlay:
+    rows = " and ".join(name for name, _ in figure.values[1:])
+    values = "; ".join(f"{name}: {values}" for name, values in figure.values)
+    alt = f"What the words {', '.join(figure.words)} of {figure.id} take from each part of its picture, with {rows}"
+    return Overlay(jpeg, width, alt, f"{figure.id}: {figure.text} ({values})")
 
 
 def _fitted(paths: Sequence[Path]) -> dict[Path, tuple[bytes, int]]:

@@ -20,8 +20,9 @@ from avebench.report.mistakes import Sample, confusion_table, kinds_table, sampl
 from avebench.report.reproduction import reproduction_table
 from avebench.report.stored_tables import Sheet, settings_text
 from avebench.report.thresholds import TAUS, threshold_tables
+from avebench.store.invariants import check_invariants
 from avebench.store.results import Result
-from avebench.tables.result_tables import attribute_table, check_invariants, result_table, slice_table
+from avebench.tables.result_tables import attribute_table, result_table, slice_table
 from avebench.tables.table import Table
 
 Style = Literal["plain", "bars", "matrix"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from avebench.analysis.comparison.comparability import check_alike
+from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import Comparison, System, compare_systems, headline
 from avebench.analysis.comparison.verdict import ALPHA
 from avebench.files.errors import AvebenchError
@@ -54,7 +54,7 @@ def _alike(systems: list[System], reasons: list[str]) -> list[System]:
     alike = []
     for system in systems:
         try:
-            check_alike([first, system] if system is not first else [first])
+            check_comparable([first, system] if system is not first else [first])
         except AvebenchError as error:
             reasons.append(str(error))
             continue

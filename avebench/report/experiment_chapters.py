@@ -12,8 +12,10 @@ from avebench.analysis.range_cost.jobs import RECORDED, CostRecord, Found, Job, 
 from avebench.analysis.range_cost.tables import cost_figure, cost_table
 from avebench.analysis.recording import RESULTS
 from avebench.files.errors import AvebenchError
+from avebench.planning.data_choice import MADE_UP
 from avebench.planning.experiment import Experiment
-from avebench.planning.plan import MADE_UP, Plan, Request, make_plan
+from avebench.planning.plan import Plan, make_plan
+from avebench.planning.request import Request
 from avebench.report.chapters import Chapter, Part, sheet_title
 from avebench.report.figures import drawings_of
 from avebench.report.stored_tables import Sheet

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from avebench.analysis.comparison.contrasts import headline
-from avebench.planning.experiment import published_of
+from avebench.planning.published import published_of
 from avebench.report.chapters import Chapter
 from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
 from avebench.report.stored_tables import Sheet

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from avebench.planning.experiment import OwnPublished, Row, published_of, published_sources
+from avebench.planning.experiment import OwnPublished, Row
+from avebench.planning.published import published_of, published_sources
 from avebench.report.chapters import Chapter, Style
 from avebench.report.overview import day, facts, overview_table
 from avebench.report.reproduction import VERDICTS

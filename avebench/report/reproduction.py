@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from avebench.contracts.registry import plugin, plugins
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import Overrides, flattened, resolve
-from avebench.planning.experiment import Published, published_marks, published_of
+from avebench.planning.configs import Layers, resolve
 from avebench.planning.plan import PlannedRow
+from avebench.planning.published import Published, published_marks, published_of
+from avebench.planning.settings import flattened
 from avebench.report.evidence import Interval
 from avebench.report.stored_tables import Sheet, settings_text
 from avebench.scoring.significance import LEVEL
@@ -101,7 +102,7 @@ def _changed_options(sheet: Sheet, planned: PlannedRow) -> list[str]:
     """Return the options that `--set` or an encoder option changed from the paper's, with what they are."""
     defaults = sheet.plan.experiment.defaults.options
     try:
-        own = flattened(resolve(planned.row, Overrides("paper", {}), defaults, 1.0).config)
+        own = flattened(resolve(planned.row, Layers("paper", defaults=defaults)).config)
     except AvebenchError:  # The plug-in is not at hand: its results are taken as they are.
         return []
     used = flattened(planned.cells[0].config)

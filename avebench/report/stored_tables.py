@@ -14,11 +14,14 @@ from typing import Any
 
 from avebench.analysis.recording import RESULTS, slug
 from avebench.files.errors import AvebenchError, near_matches
-from avebench.planning.cells import Cell, DataChoice, flattened, keyed_config
-from avebench.planning.experiment import Experiment, Row, experiment_names, experiment_path, load_experiment
-from avebench.planning.plan import Plan, PlannedRow, data_banner
+from avebench.planning.cells import Cell, keyed_config
+from avebench.planning.data_choice import DataChoice, data_banner
+from avebench.planning.experiment import Experiment, Row
+from avebench.planning.experiment_files import experiment_names, experiment_path, load_experiment, open_experiment
+from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.requested import Requested, read_requested
 from avebench.planning.rows import is_cell_of
+from avebench.planning.settings import flattened
 from avebench.running.cell_run import FAILURE, TEST
 from avebench.scoring.metrics import METRICS, SCORER_VERSION
 from avebench.store.results import Result, load_result
@@ -206,7 +209,7 @@ def _experiments(names: Sequence[str], found: Sequence[_Found]) -> dict[str, Exp
     """Return the named tables, or all packaged ones and those that results name, by name."""
     unknown = [one.experiment for one in found if one.experiment not in experiment_names()]
     if not names:
-        loaded = {name: load_experiment(experiment_path(name)) for name in experiment_names()}
+        loaded = {name: open_experiment(name) for name in experiment_names()}
         return {**{name: _rebuilt(name, found) for name in dict.fromkeys(unknown)}, **loaded}
     chosen = {}
     for name in names:

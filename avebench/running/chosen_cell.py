@@ -10,10 +10,11 @@ from pathlib import Path
 from avebench.contracts.registry import plugin
 from avebench.data.opening import open_dataset
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import flattened
-from avebench.planning.experiment import Row, experiment_path, load_experiment
+from avebench.planning.experiment import Row
+from avebench.planning.experiment_files import experiment_path, load_experiment
 from avebench.planning.requested import read_requested
 from avebench.planning.rows import find_rows, is_cell_of
+from avebench.planning.settings import flattened
 from avebench.running.trained import SHOWN
 from avebench.store.folder import RUNS
 from avebench.store.results import Result, Store

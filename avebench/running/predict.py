@@ -25,10 +25,10 @@ from avebench.data.pictures import picture_fault
 from avebench.data.predictions import line_of, prediction_record
 from avebench.data.reading import is_encodable
 from avebench.files.cache import file_digest
+from avebench.files.digests import sha256
 from avebench.files.disk import unwritable
 from avebench.files.errors import AvebenchError
 from avebench.files.textfiles import is_stream
-from avebench.planning.cells import sha256
 from avebench.running.products import Product, Rejected, read_products
 from avebench.running.trained import Trained
 from avebench.store.longtexts import LongTexts

@@ -20,7 +20,7 @@ from avebench.files.errors import AvebenchError, UnusableError
 from avebench.files.sealed import DamagedError, check_digest, read_record
 from avebench.nn.weights import weights_digest
 from avebench.planning.cells import kind_of
-from avebench.planning.experiment import describe
+from avebench.planning.validation import describe
 from avebench.store.longtexts import LongTexts
 from avebench.store.results import Result, Store
 

@@ -7,13 +7,11 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
 from avebench.data.annotation import annotation_notes
-from avebench.files.errors import AvebenchError
 from avebench.nn.weights import shown_name
-from avebench.planning.experiment import Published, published_marks, published_of
 from avebench.planning.plan import Plan, PlannedRow
+from avebench.planning.published import Published, published_marks, published_of
 from avebench.scoring.counts import Counts
 from avebench.scoring.evaluation import CountTriple, SliceCounts
-from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
 from avebench.store.results import Result
@@ -287,19 +285,3 @@ def plan_table(plan: Plan, status: Mapping[str, str], seconds: Mapping[str, floa
         banner=plan.banner,
         notes=[total + (f", {unknown} unknown." if unknown else ".")],
     )
-
-
-def check_invariants(results: Sequence[Result]) -> None:
-    """Raise AvebenchError if stored results of one table contradict themselves or each other."""
-    gold: dict[tuple[str, str, int], tuple[int, str]] = {}
-    for result in results:
-        place = f"The result of row '{result.row}', repetition {result.repetition} (cell {result.key[:12]})"
-        for name, metric in result.scores.metrics.items():
-            known = gold.setdefault((name, result.split, result.scorer_version), (metric.gold, result.row))
-            if known[0] != metric.gold:
-                raise AvebenchError(
-                    f"{place}: {name} counts {metric.gold} gold items, row '{known[1]}' counts {known[0]}. "
-                    "Run the table again with --fresh."
-                )
-        for fault in invariant_faults(result.scores.metrics, result.scores.examples):
-            raise AvebenchError(f"{place} contradicts itself: {fault}. Run it again with --fresh.")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from avebench.analysis.recording import place
 from avebench.files.atomic import write_atomically
-from avebench.planning.cells import Cell, flattened, keyed_config, sha256
+from avebench.files.digests import sha256
+from avebench.planning.cells import Cell, keyed_config
 from avebench.planning.plan import Plan
+from avebench.planning.settings import flattened
+from avebench.running.experiment_run import ExperimentRun
 from avebench.scoring.counts import Counts
 from avebench.scoring.evaluation import SliceCounts
 from avebench.scoring.slices import CATEGORY
@@ -23,22 +27,28 @@ from avebench.tracking.record import RunRecord
 from avebench.tracking.waiting import waits
 
 
-def track(
-    plan: Plan,
-    store: Store,
-    results: Mapping[str, Result],
-    shown: Sequence[Table],
-    figures: Sequence[Path],
-    drawings: Sequence[Path],
-    *,
-    anew: bool,
-) -> None:
-    """Give MLflow the results that it has not been given for this table, or all if there are `anew` drawings.
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """Files that MLflow holds of an experiment: figures, and drawings of attention, which may be drawn `anew`."""
+
+    figures: Sequence[Path] = ()
+    drawings: Sequence[Path] = ()
+    anew: bool = False
+
+
+def track(done: ExperimentRun, tables: Sequence[Table], attached: Attachments) -> None:
+    """Give MLflow the results that it has not been given for this table, or all if there are drawings made anew.
 
     The file `tracked-<table>` beside a result names the databases that have it, and where it could not be uploaded:
     another database, or one made anew where one was deleted, is given it too. MLflow is imported only if there is
     something to give. AvebenchError if the tracking URI is a folder.
     """
+    for plan in done.plans:
+        _track(plan, done, tables, attached)
+
+
+def _track(plan: Plan, done: ExperimentRun, tables: Sequence[Table], attached: Attachments) -> None:
+    store, results = done.store, done.results
     target, name = tracking_uri(), _data_name(plan)
     cells = [cell for cell in plan.cells() if cell.key in results]
     markers = {cell.key: store.folder(cell.key) / f"tracked-{plan.name}" for cell in cells}
@@ -49,10 +59,10 @@ def track(
         # What waits was handed over all the same: a server that is away would hold every run up.
         return identity in noted or (waiting in noted and waits(store.out, plan.name, name, key))
 
-    if not anew and all(given(key, marker) for key, marker in markers.items()):
+    if not attached.anew and all(given(key, marker) for key, marker in markers.items()):
         return
     records = [run_record(plan, cell, results[cell.key], store) for cell in cells]
-    taken = log(records, _artifacts(plan, results, shown, figures, drawings), out=store.out)
+    taken = log(records, _artifacts(plan, results, tables, attached), out=store.out)
     note = database_identity(target) if taken else waiting
     for marker in markers.values():
         noted = _noted(marker)
@@ -78,11 +88,7 @@ SMALL = 2**20
 
 
 def _artifacts(
-    plan: Plan,
-    results: Mapping[str, Result],
-    shown: Sequence[Table],
-    figures: Sequence[Path],
-    drawings: Sequence[Path],
+    plan: Plan, results: Mapping[str, Result], tables: Sequence[Table], attached: Attachments
 ) -> dict[str, str | Path]:
     """Return the files that MLflow holds of an experiment, as text or as the file that is uploaded.
 
@@ -92,7 +98,7 @@ def _artifacts(
 
     files: dict[str, str | Path] = {
         f"table{'' if place == 0 else f'-{place + 1}'}.{format}": render(table, format)
-        for place, table in enumerate(shown)
+        for place, table in enumerate(tables)
         for format in ("md", "json", "csv")
     }
     for part in result_parts(plan, results):
@@ -100,8 +106,8 @@ def _artifacts(
         for inner in part.tables if part.name != "table" else ():
             files |= {f"{part.name}.{format}": render(inner, format) for format in ("md", "csv")}
         files |= {f"figures/{figure.name}.svg": figure.svg() for figure in part.figures}
-    files |= {f"figures/{path.name}": path for path in figures}
-    return files | {f"attention/{path.name}": path for path in drawings if path.stat().st_size < SMALL}
+    files |= {f"figures/{path.name}": path for path in attached.figures}
+    return files | {f"attention/{path.name}": path for path in attached.drawings if path.stat().st_size < SMALL}
 
 
 def _long_texts(result: Result) -> dict[str, float]:

@@ -20,19 +20,26 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from avebench.analysis.attention import panels
-from avebench.analysis.attention.chosen_examples import Showcase, Shown
-from avebench.analysis.attention.figure import Drawn, draw_showcase, drawings_folder, read_drawn
-from avebench.analysis.attention.panels import PANELS, PlateRow, plate_figure
+from avebench.analysis.attention.chosen_examples import AttentionExamples, Shown
+from avebench.analysis.attention.figure import (
+    AttentionFigures,
+    attention_folder,
+    draw_attention_figures,
+    read_attention_figures,
+)
+from avebench.analysis.attention.panels import PANELS, FigureRow, example_figure
 from avebench.analysis.experiment_output import experiment_output
 from avebench.contracts import registry
 from avebench.contracts.examples import Example, Picture, Prediction, Span, pairs_from_spans
 from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import Model
 from avebench.contracts.tagging import character_units, word_units
-from avebench.planning.plan import Plan, Request, make_plans
+from avebench.planning.plan import make_plans
+from avebench.planning.request import Request
 from avebench.report import attention
+from avebench.running.experiment_run import ExperimentRun
 from avebench.running.missing_cells import stored_results
-from avebench.store.results import Result, Store
+from avebench.store.results import Store
 
 SEER = '''
 """Knows some words; `bold` finds "or" to be a size as well. Token n looks at the cell (n + hot) of 2 x 2."""
@@ -127,27 +134,27 @@ def place(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return copied
 
 
-def _material() -> tuple[Showcase, Plan, Store, dict[str, Result]]:
+def _material() -> tuple[AttentionExamples, ExperimentRun]:
     """Return what drawing needs, of the current folder; nothing is drawn yet."""
-    (DRAWN / "drawn.json").unlink()
+    (DRAWN / "attention.json").unlink()
     plan = make_plans(Request("mine.toml", Path("runs"), data=Path("data")))[0]
     store = Store(Path("runs"))
-    results = stored_results(plan.cells(), store)
-    showcase = experiment_output([plan], store, results, ()).showcase
-    assert showcase is not None
-    return showcase, plan, store, results
+    done = ExperimentRun([plan], store, stored_results(plan.cells(), store), {})
+    chosen = experiment_output(done).attention
+    assert chosen is not None
+    return chosen, done
 
 
 def test_one_drawing_per_example_names_group_and_example(finished: Path) -> None:
     """Shy misses a value of test 2, which is neither right nor wrong where wrong means a value that is not gold."""
-    drawn = read_drawn(finished / DRAWN)
-    assert drawn is not None and not drawn.said
-    evil, plain = drawn.plates
+    drawn = read_attention_figures(finished / DRAWN)
+    assert drawn is not None and not drawn.notes
+    evil, plain = drawn.figures
     assert (evil.group, evil.id, plain.group, plain.id) == ("shy right, bold wrong", EVIL, "both right", "test 0")
     assert evil.file == "shy-right-bold-wrong-test-1-b.png" and evil.words == ("dress", "or")
     assert evil.values == (("gold", "Kind = dress"), ("shy", "Kind = dress"), ("bold", "Kind = dress; Size = or"))
-    for plate in drawn.plates:
-        with Image.open(finished / DRAWN / plate.file) as picture:
+    for figure in drawn.figures:
+        with Image.open(finished / DRAWN / figure.file) as picture:
             assert picture.format == "PNG" and picture.width > 700
     assert not list((finished / "results").rglob("*.png"))
 
@@ -169,10 +176,10 @@ def test_drawn_once_and_then_nothing_heavy_is_imported(place: Path) -> None:
 
 def test_rows_are_drawn_with_their_own_attention(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Any, ...]] = []
-    draw = panels.plate_figure
-    monkeypatch.setattr(panels, "plate_figure", lambda *given: [calls.append(given), draw(*given)][1])
-    drawn, anew = draw_showcase(*_material())
-    assert anew and [plate.id for plate in drawn.plates] == [EVIL, "test 0"]
+    draw = panels.example_figure
+    monkeypatch.setattr(panels, "example_figure", lambda *given: [calls.append(given), draw(*given)][1])
+    drawn, anew = draw_attention_figures(*_material())
+    assert anew and [figure.id for figure in drawn.figures] == [EVIL, "test 0"]
     title, gold, rows, units, marked = calls[0]
     assert (title, gold, list(units), marked) == ("shy right, bold wrong", "Kind = dress", [0, 1], 2)
     assert [row.label for row in rows] == ["shy", "bold"] and not any(row.remark for row in rows)
@@ -184,15 +191,15 @@ def test_rows_are_drawn_with_their_own_attention(place: Path, monkeypatch: pytes
 
 def test_what_is_predicted_otherwise_than_it_was_scored_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = registry.plugin("models", "seer").load().Model, []
-    explain, draw = model.explain, panels.plate_figure
+    explain, draw = model.explain, panels.example_figure
 
     def changed(self: Any, example: Example) -> Explanation:
         found = explain(self, example)
         return dataclasses.replace(found, prediction=Prediction(example.id, {}, {}, ())) if self.config.bold else found
 
     monkeypatch.setattr(model, "explain", changed)
-    monkeypatch.setattr(panels, "plate_figure", lambda *given: [calls.append(given[2]), draw(*given)][1])
-    draw_showcase(*_material())
+    monkeypatch.setattr(panels, "example_figure", lambda *given: [calls.append(given[2]), draw(*given)][1])
+    draw_attention_figures(*_material())
     remark = "Other values are predicted here and now than when it was scored."
     assert [[row.remark for row in rows] for rows in calls] == [["", remark]] * 2
     # Values in words are those of the table.
@@ -200,44 +207,55 @@ def test_what_is_predicted_otherwise_than_it_was_scored_is_said(place: Path, mon
 
 
 def test_other_cells_are_drawn_in_the_place_of_those_before(place: Path) -> None:
-    kept = Drawn.model_validate_json((DRAWN / "drawn.json").read_bytes())
+    kept = AttentionFigures.model_validate_json((DRAWN / "attention.json").read_bytes())
     material = _material()
     (DRAWN / "old.png").write_bytes(b"")
     (DRAWN / "mine.png").write_bytes(b"not of the harness")
-    old = kept.plates[0].model_copy(update={"file": "old.png"})
-    (DRAWN / "drawn.json").write_text(kept.model_copy(update={"mark": "other", "plates": (old,)}).model_dump_json())
-    drawn, anew = draw_showcase(*material)
+    old = kept.figures[0].model_copy(update={"file": "old.png"})
+    (DRAWN / "attention.json").write_text(
+        kept.model_copy(update={"digest": "other", "figures": (old,)}).model_dump_json()
+    )
+    drawn, anew = draw_attention_figures(*material)
     assert anew and drawn == kept
     names = {path.name for path in DRAWN.iterdir()}
-    assert names == {"drawn.json", "mine.png", *(plate.file for plate in kept.plates)}
-    assert draw_showcase(*material) == (drawn, False)
-    (DRAWN / kept.plates[0].file).unlink()  # One that is gone is drawn again.
-    assert draw_showcase(*material) == (drawn, True)
+    assert names == {"attention.json", "mine.png", *(figure.file for figure in kept.figures)}
+    assert draw_attention_figures(*material) == (drawn, False)
+    (DRAWN / kept.figures[0].file).unlink()  # One that is gone is drawn again.
+    assert draw_attention_figures(*material) == (drawn, True)
+
+
+def test_what_earlier_versions_drew_is_read(place: Path) -> None:
+    now = json.loads((DRAWN / "attention.json").read_bytes())
+    earlier = {"mark": now["digest"], "cells": now["cells"], "plates": now["figures"], "said": now["notes"]}
+    kept = read_attention_figures(DRAWN)
+    (DRAWN / "attention.json").unlink()
+    (DRAWN / "drawn.json").write_text(json.dumps(earlier))
+    assert kept is not None and kept.figures and read_attention_figures(DRAWN) == kept
 
 
 def test_without_its_weights_a_row_is_not_drawn_and_the_table_stands(place: Path) -> None:
-    _, plan, store, _ = _material()
-    cell = plan.rows[1].cells[0]
-    (store.folder(cell.key) / "vocabulary.json").unlink()
+    _, run = _material()
+    cell = run.plan.rows[1].cells[0]
+    (run.store.folder(cell.key) / "vocabulary.json").unlink()
     done = avebench_here(place, *RUN)
     assert done.returncode == 0, done.stderr
     assert "shy" in done.stdout and "bold" in done.stdout
     said = [line for line in done.stderr.splitlines() if "ttention" in line]
     assert len(said) == 1 and said[0].startswith("The attention of bold is not drawn. Its cell")
     assert "no vocabulary.json" in said[0] and "--fresh" in said[0]
-    assert not (DRAWN / "drawn.json").exists()
+    assert not (DRAWN / "attention.json").exists()
 
 
 def test_a_picture_that_is_gone_is_said_and_drawn_when_it_is_back(place: Path) -> None:
     material = _material()
     photo = Path("data/p.png").read_bytes()
     Path("data/p.png").unlink()
-    drawn, _ = draw_showcase(*material)
-    assert not drawn.plates and len(drawn.said) == 2
-    assert drawn.said[0].startswith(f"{EVIL} is not drawn.") and "p.png" in drawn.said[0]
+    drawn, _ = draw_attention_figures(*material)
+    assert not drawn.figures and len(drawn.notes) == 2
+    assert drawn.notes[0].startswith(f"{EVIL} is not drawn.") and "p.png" in drawn.notes[0]
     Path("data/p.png").write_bytes(photo)
-    drawn, anew = draw_showcase(*material)
-    assert anew and len(drawn.plates) == 2 and not drawn.said
+    drawn, anew = draw_attention_figures(*material)
+    assert anew and len(drawn.figures) == 2 and not drawn.notes
 
 
 def test_what_a_row_does_not_explain_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,25 +272,25 @@ def test_what_a_row_does_not_explain_is_said(place: Path, monkeypatch: pytest.Mo
     material = _material()
     with monkeypatch.context() as patched:
         patched.setattr(model, "explain", lambda self, one: (blind if self.config.bold else explain)(self, one))
-        drawn, _ = draw_showcase(*material)
-        assert len(drawn.plates) == 2
-        assert drawn.said[0] == f"bold, {EVIL}: This system attends to no picture."
+        drawn, _ = draw_attention_figures(*material)
+        assert len(drawn.figures) == 2
+        assert drawn.notes[0] == f"bold, {EVIL}: This system attends to no picture."
     for broken, sentence in (
         (blind, "shy: This system attends to no picture."),
         (None, "The attention of shy is not drawn. The system of the row 'shy' does not explain itself"),
         (lambda self, one: 1 / 0, "The attention of shy is not drawn. ZeroDivisionError: division by zero"),
     ):
-        (DRAWN / "drawn.json").unlink(missing_ok=True)
+        (DRAWN / "attention.json").unlink(missing_ok=True)
         with monkeypatch.context() as patched:
             if broken is None:
                 patched.setattr(module, "Model", Mute)
             else:
                 patched.setattr(model, "explain", broken)
-            drawn, _ = draw_showcase(*material)
-            assert not drawn.plates and drawn.said[0].startswith(sentence)
-            if drawn.said[0].endswith("(--debug shows where)."):
+            drawn, _ = draw_attention_figures(*material)
+            assert not drawn.figures and drawn.notes[0].startswith(sentence)
+            if drawn.notes[0].endswith("(--debug shows where)."):
                 with pytest.raises(ZeroDivisionError):
-                    draw_showcase(*material, debug=True)
+                    draw_attention_figures(*material, debug=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -293,8 +311,8 @@ def _explained(hot: tuple[int, ...], text: str, units: Any = word_units, **chang
 
 
 def test_the_panels_are_hot_where_the_words_look() -> None:
-    rows = [PlateRow(f"row {hot}", _explained(hot, "a b c"), "-") for hot in ((0, 4, 2), (5, 1, 3))]
-    figure = plate_figure("title", "gold", rows, (0, 1, 2), 3)
+    rows = [FigureRow(f"row {hot}", _explained(hot, "a b c"), "-") for hot in ((0, 4, 2), (5, 1, 3))]
+    figure = example_figure("title", "gold", rows, (0, 1, 2), 3)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(float)
@@ -323,9 +341,9 @@ def test_no_words_overlap_or_leave_the_sheet(text: str, units: Any, shown: int) 
     count = len(units(text))
     explanation = _explained((0,) * count, text, units)
     label = "a row with quite a long label, longer than others"
-    rows = [PlateRow(label, explanation, "value; " * 60, "A remark."), PlateRow("b", explanation, "nothing")]
+    rows = [FigureRow(label, explanation, "value; " * 60, "A remark."), FigureRow("b", explanation, "nothing")]
     chosen = tuple(range(min(shown, count)))
-    figure = plate_figure("both of them wrong " * 9, "a = b; " * 80, rows, chosen, 99)
+    figure = example_figure("both of them wrong " * 9, "a = b; " * 80, rows, chosen, 99)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     panels = [axes for axes in figure.axes if len(axes.images) == 2]
@@ -399,9 +417,9 @@ def test_the_report_holds_the_drawings_and_escapes_what_they_say(place: Path) ->
 def test_the_report_says_why_there_are_no_drawings(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "BUDGET", 100)
     assert "2 more drawings are in runs/figures/mine-jsonl." in _report().texts
-    kept = (DRAWN / "drawn.json").read_text()
+    kept = (DRAWN / "attention.json").read_text()
     key = next(iter(json.loads(kept)["cells"]))
-    (DRAWN / "drawn.json").write_text(kept.replace(key, "0" * 64))
+    (DRAWN / "attention.json").write_text(kept.replace(key, "0" * 64))
     page = _report()
     assert not page.images and any("are of other cells. Run mine with the trained rows" in one for one in page.texts)
     shutil.rmtree(DRAWN)
@@ -412,4 +430,4 @@ def test_the_report_says_why_there_are_no_drawings(place: Path, monkeypatch: pyt
 
 def test_drawings_of_a_fraction_lie_apart(place: Path) -> None:
     plan = make_plans(Request("mine.toml", Path("runs"), data=Path("data"), train_fraction=0.5))[0]
-    assert drawings_folder(Path("out"), plan) == Path("out/figures/mine-jsonl-0.5")
+    assert attention_folder(Path("out"), plan) == Path("out/figures/mine-jsonl-0.5")

@@ -10,9 +10,11 @@ import pytest
 from inprocess import avebench_here
 from PIL import Image
 
-from avebench.commands.reproduce import run_experiments
+from avebench.commands.run import RunOptions, run_experiments
 from avebench.files.errors import AvebenchError
-from avebench.planning.plan import Request, make_plans
+from avebench.planning.plan import make_plans
+from avebench.planning.request import Request
+from avebench.running.experiment_run import Execution
 
 READER = '''
 """Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a colour as well."""
@@ -188,6 +190,6 @@ def test_run_all_says_what_cannot_run_and_goes_on(tmp_path: Path) -> None:
     # One cell per fraction: every other table shares that of all training products.
     assert len(list(tmp_path.glob("runs/cells/*/result.json"))) == 5
     # Where nothing at all can run, the request is at fault.
-    shown = {"device": "cpu", "jobs": 1, "record": False, "dry_run": True, "track": False, "slices": False}
+    options = RunOptions(Execution("cpu"), track=False, dry_run=True, format="json")
     with pytest.raises(AvebenchError, match="no row 'dictionry'"):
-        run_experiments(Request("all", tmp_path, rows=["dictionry"]), **shown, format="json", debug=False)
+        run_experiments(Request("all", tmp_path, rows=["dictionry"]), options)

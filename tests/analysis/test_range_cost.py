@@ -13,7 +13,8 @@ from avebench.analysis.range_cost.tables import outputs
 from avebench.contracts.examples import Span
 from avebench.files.errors import AvebenchError
 from avebench.planning.experiment import Cost, Experiment
-from avebench.planning.plan import Request, make_plan
+from avebench.planning.plan import make_plan
+from avebench.planning.request import Request
 
 SIZES = {
     "attributes": [6, 12],

@@ -12,14 +12,14 @@ from avebench.contracts.tagging import word_units
 from avebench.data.predictions import read_predictions, write_predictions
 from avebench.files.errors import AvebenchError
 from avebench.models.dram import Config, Model
-from avebench.planning.experiment import experiment_path, load_experiment
+from avebench.planning.experiment_files import open_experiment
 from avebench.scoring.evaluation import validation_metrics
 from avebench.scoring.metrics import score
 from avebench.training.loop import train
 
 SCHEMA = AttributeSchema(("color", "kind", "length"))
 WORDS = {"color": ("blue", "red", "sun"), "kind": ("dress", "dresses", "12"), "length": ("long", "1")}
-THRESHOLDS = load_experiment(experiment_path("figure6")).thresholds
+THRESHOLDS = open_experiment("figure6").thresholds
 
 
 def _sentence(name: str, draw: random.Random) -> Example:

@@ -147,7 +147,8 @@ def _attempt(job: Any, kill_at: int | None) -> tuple[int, int]:
 
 def kill_at_operations(base: Path, chosen: int | None) -> list[str]:
     """Kill one small training at each of its file operations, or at `chosen` of them; return what went wrong."""
-    from avebench.planning.plan import Request, make_plan
+    from avebench.planning.plan import make_plan
+    from avebench.planning.request import Request
     from avebench.running.cell_run import Job
 
     # Once, here, rather than in every child; the optimiser imports the second at its first step.

@@ -15,11 +15,11 @@ import pytest
 from commandline import environment
 from inprocess import avebench_here as avebench
 
-from avebench.analysis.comparison.comparability import check_alike
+from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import System, compare_systems, headline
 from avebench.files.errors import AvebenchError
 from avebench.files.sealed import unseal
-from avebench.planning.experiment import experiment_names, experiment_path, load_experiment
+from avebench.planning.experiment_files import experiment_names, load_experiment, open_experiment
 from avebench.planning.rows import choose_rows, find_rows
 from avebench.scoring.counts import Counts
 from avebench.store.examplecounts import ExampleCounts, read_counts, to_line
@@ -407,7 +407,7 @@ def test_the_first_table_with_all_rows_is_taken() -> None:
     names = ["dictionary", "VIRC-text"]
     having = []
     for name in experiment_names():
-        loaded = load_experiment(experiment_path(name))
+        loaded = open_experiment(name)
         labels = {row.label.casefold() for row in loaded.rows if not row.planned}
         # Rows under another name, or swept, are not looked through.
         if labels >= {"dictionary", "virc-text"} and loaded.kind == "table" and not loaded.alias:
@@ -423,7 +423,7 @@ def test_the_first_table_with_all_rows_is_taken() -> None:
     ):
         choose_rows(["V-IRC, zero input", "+D ARM"], None)
     with pytest.raises(AvebenchError, match="The model 'dram' stands in several rows of 'Guidance of ARM"):
-        find_rows(["dram"], load_experiment(experiment_path("table7")))
+        find_rows(["dram"], open_experiment("table7"))
 
 
 def _recorded(row: str) -> list[Result]:
@@ -459,11 +459,11 @@ def _system(label: str, counts: list[ExampleCounts], protocol: str = "native", *
 )
 def test_every_field_that_makes_runs_unlike_is_named(field: str, value: object) -> None:
     with pytest.raises(AvebenchError, match=rf"differ in {field}s? \(A: .*, B: {str(value)[:12]}\)\. Run"):
-        check_alike([_system("A", []), _system("B", [], **{field: value})])
+        check_comparable([_system("A", []), _system("B", [], **{field: value})])
     # Fields that say nothing of the test do not matter.
-    check_alike([_system("A", []), _system("B", [], revision="x", parameters=3, protocol="all")])
+    check_comparable([_system("A", []), _system("B", [], revision="x", parameters=3, protocol="all")])
     with pytest.raises(AvebenchError, match="protocol"):
-        check_alike([_system("A", []), _system("B", [], "category")])
+        check_comparable([_system("A", []), _system("B", [], "category")])
 
 
 def test_other_examples_are_refused() -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from commandline import avebench
 
-from avebench.commands.doctor import examine
+from avebench.analysis.machine import examine
 from avebench.files.errors import AvebenchError
 from avebench.nn import weights
-from avebench.planning.experiment import experiment_names, experiment_path, load_experiment
+from avebench.planning.experiment_files import experiment_names, open_experiment
 from avebench.planning.requirements import Requirements, requirements
 
 ROBERTA = "uer/chinese_roberta_L-4_H-512"
@@ -29,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _needs(name: str) -> Requirements:
-    return requirements(load_experiment(experiment_path(name)))
+    return requirements(open_experiment(name))
 
 
 def _reach(found: Requirements) -> tuple[str, str]:
@@ -94,7 +94,7 @@ def test_doctor_names_everything(machine: Path) -> None:
 
 def test_the_list_says_what_is_needed_and_loads_nothing() -> None:
     code = (
-        "import sys; from avebench.commands.listing import listing; from avebench.tables.render import render\n"
+        "import sys; from avebench.commands.list import listing; from avebench.tables.render import render\n"
         "print(render(listing('experiments'), 'json'))\n"
         "loaded = [m for m in sys.modules if m.startswith(('avebench.models.', 'avebench.datasets.', 'torch'))]\n"
         "assert not loaded, loaded"

@@ -17,9 +17,10 @@ from small_table import ONE_ROW
 from avebench.contracts.model import TrainingConfig
 from avebench.files.errors import AvebenchError, DataError
 from avebench.files.rowstore import limit_bytes
-from avebench.planning.cells import parse_settings
-from avebench.planning.experiment import load_experiment
-from avebench.planning.plan import Request, make_plan
+from avebench.planning.experiment_files import load_experiment
+from avebench.planning.plan import make_plan
+from avebench.planning.request import Request
+from avebench.planning.settings import parse_settings
 from avebench.running.devices import check_device, computing_on, threads
 from avebench.running.runner import run_cells
 

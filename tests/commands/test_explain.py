@@ -14,13 +14,13 @@ from rich.console import Console
 
 from avebench.analysis.attention.explanation_tables import attention_maps, range_table, token_table
 from avebench.analysis.attention.overlays import draw_attention, write_overlays
-from avebench.commands.explain import example_of, explain
+from avebench.commands.explain import example_of
 from avebench.contracts.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
 from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import Model
 from avebench.contracts.tagging import word_units
 from avebench.files.errors import AvebenchError
-from avebench.running.trained import Trained
+from avebench.running.trained import Trained, explanations
 from avebench.store.results import Result
 from avebench.tables.render import render
 
@@ -136,7 +136,7 @@ def test_drawings_are_written_for_any_text(tmp_path: Path) -> None:
 
 def test_requests_that_cannot_be_carried_out() -> None:
     with pytest.raises(AvebenchError, match="'dictionary' does not explain itself"):
-        explain(Trained(Silent({}, AttributeSchema(()), {}), {}, "cpu"), explained().example, "dictionary")
+        explanations(Trained(Silent({}, AttributeSchema(()), {}), {}, "cpu"), "dictionary")(explained().example)
     result = Result.model_construct(dataset="demo", dataset_options={})
     with pytest.raises(AvebenchError, match=r"no example 'demo-test-00002-7'; it has 500, for instance demo-test-0000"):
         example_of(result, "test", "demo-test-00002-7", None)

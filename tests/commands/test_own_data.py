@@ -8,7 +8,8 @@ from inprocess import avebench_here
 
 from avebench.data.opening import open_dataset, stats_rows
 from avebench.files.errors import AvebenchError
-from avebench.planning.plan import Request, make_plan
+from avebench.planning.plan import make_plan
+from avebench.planning.request import Request
 
 TABLE = """
 title = "Mine"

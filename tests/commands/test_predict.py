@@ -22,7 +22,8 @@ from avebench.commands.app import app
 from avebench.files.cache import cache_folder
 from avebench.files.errors import AvebenchError
 from avebench.nn.features import CachedPatches
-from avebench.planning.plan import Request, make_plan
+from avebench.planning.plan import make_plan
+from avebench.planning.request import Request
 from avebench.running.cell_run import Job, finish_cell
 from avebench.running.chosen_cell import Choice, find_trained
 from avebench.running.predict import answers, predict_file

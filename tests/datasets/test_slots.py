@@ -16,7 +16,7 @@ from avebench.contracts.examples import INTENT, UNKNOWN, Example, Prediction, Sp
 from avebench.data.opening import convert, open_dataset
 from avebench.datasets import slots
 from avebench.files.errors import AvebenchError
-from avebench.planning.experiment import experiment_path, load_experiment
+from avebench.planning.experiment_files import open_experiment
 from avebench.scoring.metrics import score
 from avebench.scoring.slices import SliceRule
 
@@ -309,7 +309,7 @@ def test_snips_counts_as_in_its_description() -> None:
     if not root or not (Path(root) / "snips").is_dir():
         pytest.skip("SNIPS is not here: set AVEBENCH_DATA to a folder that holds snips.")
     reader = open_dataset("slots", None, {})
-    own = load_experiment(experiment_path("snips")).own
+    own = open_experiment("snips").own
     assert own is not None and own.fingerprint == reader.fingerprint()
     assert list(reader.check()) == []
     figures = reader.statistics()

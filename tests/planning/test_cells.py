@@ -1,14 +1,18 @@
 """Cell keys depend on content alone, and overrides are laid in the documented order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import DataChoice, Overrides, cells_of_row, check_settings, merge, parse_settings, resolve
+from avebench.planning.cells import cells_of
+from avebench.planning.configs import Layers, check_settings, resolve
+from avebench.planning.data_choice import DataChoice
 from avebench.planning.experiment import Row
+from avebench.planning.settings import merge, parse_settings
 
-QUICK = Overrides("quick", {"text_encoder": "minilm"})
+QUICK = Layers("quick", {"text_encoder": "minilm"})
 
 
 @pytest.fixture(autouse=True)
@@ -25,23 +29,23 @@ def test_merge_takes_the_other_budget_away() -> None:
 
 def test_precedence() -> None:
     row = Row(label="r", model="dram", options={"dropout": 0.3, "training": {"batch_size": 8}})
-    settings = Overrides("quick", {"training": {"batch_size": 4}})
-    paper = resolve(Row(label="r", model="dram"), Overrides("paper", {}), {}, 1.0).config
+    settings = Layers("quick", {"training": {"batch_size": 4}}, {"dropout": 0.4}, 0.1)
+    paper = resolve(Row(label="r", model="dram"), Layers("paper")).config
     assert paper["training"]["batch_size"] == 70 and paper["training"]["epochs"] == 45
-    assert resolve(row, Overrides("quick", {}), {"dropout": 0.4}, 0.1).config["dropout"] == 0.3
-    config = resolve(row, settings, {"dropout": 0.4}, 0.1).config
+    assert resolve(row, Layers("quick", {}, {"dropout": 0.4}, 0.1)).config["dropout"] == 0.3
+    config = resolve(row, settings).config
     assert config["training"]["batch_size"] == 4
     assert config["training"]["steps"] == 600 and config["training"]["epochs"] is None
 
 
 def test_row_options_must_fit_and_shared_ones_may_not() -> None:
     with pytest.raises(AvebenchError, match=r"Row 'r'.*no field 'dropuot'.*'dropout'"):
-        resolve(Row(label="r", model="dram", options={"dropuot": 0.3}), QUICK, {}, 1.0)
-    resolved = resolve(Row(label="d", model="dictionary"), QUICK, {}, 1.0)
+        resolve(Row(label="r", model="dram", options={"dropuot": 0.3}), QUICK)
+    resolved = resolve(Row(label="d", model="dictionary"), QUICK)
     assert resolved.unknown == ("text_encoder",) and resolved.pretrained == {}
-    check_settings([resolved.unknown, ()], ["dictionary", "dram"])
+    check_settings([resolved, resolve(Row(label="r", model="dram"), QUICK)])
     with pytest.raises(AvebenchError, match="--set text_encoder"):
-        check_settings([resolved.unknown], ["dictionary"])
+        check_settings([resolved])
 
 
 def test_settings_are_toml_values() -> None:
@@ -54,9 +58,9 @@ def test_settings_are_toml_values() -> None:
         parse_settings(["training.steps"])
 
 
-def _keys(row: Row, overrides: Overrides, data: DataChoice, fraction: float = 1.0, repetitions: int = 2) -> list[str]:
-    resolved = resolve(row, overrides, {}, fraction)
-    return [cell.key for cell in cells_of_row(row, resolved, overrides, data, fraction, repetitions)]
+def _keys(row: Row, around: Layers, data: DataChoice, fraction: float = 1.0, repetitions: int = 2) -> list[str]:
+    around = replace(around, train_fraction=fraction)
+    return [cell.key for cell in cells_of(resolve(row, around), around, data, repetitions)]
 
 
 def test_key_depends_on_content_only(tmp_path: Path) -> None:
@@ -65,7 +69,7 @@ def test_key_depends_on_content_only(tmp_path: Path) -> None:
     there = DataChoice("jsonl", tmp_path / "b", {}, "f" * 64)
     keys = _keys(row, QUICK, here)
     assert len(set(keys)) == 2
-    assert keys == _keys(Row(label="another label", model="dictionary"), Overrides("paper", {}), there)
+    assert keys == _keys(Row(label="another label", model="dictionary"), Layers("paper", {}), there)
     assert set(keys).isdisjoint(_keys(row, QUICK, DataChoice("jsonl", tmp_path, {}, "e" * 64)))
     assert set(keys).isdisjoint(_keys(row, QUICK, here, fraction=0.5))
 
@@ -78,8 +82,7 @@ def test_key_follows_encoder_content_not_its_path(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text("{}")
         (tmp_path / name / "model.safetensors").write_bytes(weights)
     one, same, other = (
-        _keys(row, Overrides("quick", {"text_encoder": str(tmp_path / name)}), data)
-        for name in ("one", "same", "other")
+        _keys(row, Layers("quick", {"text_encoder": str(tmp_path / name)}), data) for name in ("one", "same", "other")
     )
     assert one == same
     assert set(one).isdisjoint(other)
@@ -89,4 +92,4 @@ def test_equal_layers_of_two_models_are_remembered_apart() -> None:
     known = {"dictionary": set(), "jave": {"text_encoder"}, "m-jave": {"text_encoder", "image_encoder"}}
     for model, roles in known.items():
         for _ in range(2):  # Made, then remembered.
-            assert set(resolve(Row(label="r", model=model), QUICK, {}, 1.0).pretrained) == roles
+            assert set(resolve(Row(label="r", model=model), QUICK).pretrained) == roles

@@ -10,7 +10,8 @@ from small_table import ONE_ROW
 from stored_cells import result
 
 from avebench.files.errors import AvebenchError
-from avebench.planning.plan import Plan, Request, make_plan
+from avebench.planning.plan import Plan, make_plan
+from avebench.planning.request import Request
 from avebench.planning.requested import FILE, note_requested, read_requested
 from avebench.report.stored_tables import read_stored
 from avebench.running.chosen_cell import Choice, find_trained

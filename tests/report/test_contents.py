@@ -18,8 +18,8 @@ from avebench.contracts.examples import Example, Prediction, Span
 from avebench.data.opening import open_dataset
 from avebench.files.errors import AvebenchError
 from avebench.files.sealed import unseal
-from avebench.planning.cells import Overrides, resolve
-from avebench.planning.experiment import experiment_path, load_experiment
+from avebench.planning.configs import Layers, resolve
+from avebench.planning.experiment_files import open_experiment
 from avebench.report import reproduction
 from avebench.report.chapters import make_chapters
 from avebench.report.differences import matrix_table
@@ -71,9 +71,9 @@ def test_verdicts(published: float, mean: float, sd: float | None, interval: tup
 
 def _mepave(place: Path, value: float = 95.1, row: str = "V-IRC", **changes: object) -> None:
     """Store a cell of table 6 on MEPAVE under the paper's options, with some `changes`."""
-    experiment = load_experiment(experiment_path("table6"))
+    experiment = open_experiment("table6")
     planned = next(one for one in experiment.rows if one.label == row)
-    config = resolve(planned, Overrides("paper", {}), experiment.defaults.options, 1.0).config
+    config = resolve(planned, Layers("paper", defaults=experiment.defaults.options)).config
     counts = {"tp": 1, "predicted": 1, "gold": 1}
     scores = {"metrics": {"tag_f1": {"value": value, **counts}}, "per_attribute": {}, "per_slice": {}}
     same = {"key": row.rjust(64, "0"), "experiment": "table6", "row": row, "model": "dram", "config": config}

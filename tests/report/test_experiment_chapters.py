@@ -19,8 +19,9 @@ from avebench.analysis.range_cost.jobs import (
     record_costs,
     recorded_costs,
 )
-from avebench.planning.experiment import Experiment, experiment_path, load_experiment
-from avebench.planning.plan import Request
+from avebench.planning.experiment import Experiment
+from avebench.planning.experiment_files import load_experiment, open_experiment
+from avebench.planning.request import Request
 from avebench.report.writing import write_report
 
 COST = """
@@ -117,7 +118,7 @@ def test_recorded_costs_of_another_machine_are_a_chapter_of_their_own(
 def test_what_is_recorded_of_the_range_can_be_read() -> None:
     """What stands in this repository needs neither the machine it was measured on nor a run."""
     records = recorded_costs(Path(__file__).parents[2] / "results/range/made-up" / RECORDED)
-    sizes = load_experiment(experiment_path("range")).cost
+    sizes = open_experiment("range").cost
     assert sizes is not None
     measured = {(one.job.attributes, one.job.phase) for one in records if one.job.row == "DRAM"}
     assert measured == {(number, phase) for number in sizes.attributes for phase in ("step", "test")}

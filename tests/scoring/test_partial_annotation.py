@@ -17,7 +17,8 @@ from avebench.data.locating import LocatedDataset
 from avebench.data.opening import convert, open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
-from avebench.planning.experiment import load_experiment, published_of
+from avebench.planning.experiment_files import load_experiment
+from avebench.planning.published import published_of
 from avebench.scoring.counts import annotated_counts
 from avebench.scoring.metrics import score
 

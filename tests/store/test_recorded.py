@@ -7,9 +7,9 @@ import pytest
 
 from avebench.contracts.registry import plugins
 from avebench.datasets import demo
-from avebench.planning.experiment import experiment_names
+from avebench.planning.experiment_files import experiment_names
+from avebench.store.invariants import check_invariants
 from avebench.store.results import Result, load_result
-from avebench.tables.result_tables import check_invariants
 
 RESULTS = Path(__file__).parents[2] / "results"
 FILES = sorted(path for path in RESULTS.rglob("*.json") if path.stem.isdigit())

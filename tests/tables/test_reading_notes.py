@@ -16,8 +16,9 @@ from avebench.data.opening import open_dataset
 from avebench.files.errors import AvebenchError
 from avebench.nn.unit_pieces import UnitPieces
 from avebench.planning.cells import LATER_OPTIONS, keyed_config
-from avebench.planning.experiment import experiment_path, load_experiment
-from avebench.planning.plan import Request, make_plan
+from avebench.planning.experiment_files import open_experiment
+from avebench.planning.plan import make_plan
+from avebench.planning.request import Request
 from avebench.running.cell_run import Job, finish_cell
 from avebench.running.missing_cells import stored_results
 from avebench.store.results import Store
@@ -161,7 +162,7 @@ def test_the_default_stays_out_of_keys_and_recorded_cells_are_found(tmp_path: Pa
     }
     keys = {cell.key for cell in make_plan(Request("table6", tmp_path, dataset="demo", repetitions=3)).cells()}
     assert set(recorded.values()) <= keys and len(recorded) >= 18
-    jobs = cost_jobs(load_experiment(experiment_path("range")), Request("range", tmp_path), "cpu")
+    jobs = cost_jobs(open_experiment("range"), Request("range", tmp_path), "cpu")
     here = {"machine": "", "torch": "", "device": ""}
     records = recorded_costs(RESULTS / "range" / "made-up" / "measurements.json")
     measured = {one.job.model_copy(update=here).key() for one in records}

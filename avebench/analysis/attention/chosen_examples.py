@@ -52,7 +52,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Showcase:
+class AttentionExamples:
     """The examples that two rows of a plan are shown on, group by group, and the cells that predicted them."""
 
     labels: Pair
@@ -110,7 +110,7 @@ def _units(example: Example, predictions: Sequence[Prediction]) -> tuple[int, ..
     return tuple(place for place in range(len(example.tokens)) if any(found[place] for found in tags))
 
 
-def showcase_table(plan: Plan, labels: Pair, shown: Sequence[Shown]) -> Table:
+def examples_table(plan: Plan, labels: Pair, shown: Sequence[Shown]) -> Table:
     """Return which examples are shown and what is marked in them, as offsets: no text of the data set."""
     columns = [Column(name, name) for name in ("gold", *labels)]
     sections = []
@@ -141,7 +141,7 @@ def _order(span: Span) -> tuple[int, int, str]:
     return span.start, span.end, span.attribute
 
 
-def showcase_lines(labels: Pair, shown: Sequence[Shown]) -> Iterator[str]:
+def example_lines(labels: Pair, shown: Sequence[Shown]) -> Iterator[str]:
     """Yield, for the terminal alone, the chosen examples with texts and values."""
     group = ""
     for one in shown:

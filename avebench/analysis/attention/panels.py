@@ -1,4 +1,4 @@
-"""A plate: one picture, and for each of several systems what the words of the values take from it. matplotlib only."""
+"""A figure: one picture, and for each of several systems what the words of the values take from it. matplotlib only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PANELS = 6
 PHOTO, PANEL, BAR, GAP, MARGIN = 2.2, 1.6, 0.7, 0.12, 0.2
 """Widths in inches: of the photo, of a panel, of the scale of colours with its numbers, and between them."""
 FEWEST = 3
-"""Panels that a plate has room for even if it has fewer, so that its titles fit."""
+"""Panels that a figure has room for even if it has fewer, so that its titles fit."""
 SHARP = 600
 """Most pixels of the photo in width and height, more than are seen."""
 LETTERS = 23
@@ -39,8 +39,8 @@ PER_INCH = 13
 
 
 @dataclass(frozen=True, slots=True)
-class PlateRow:
-    """A line of a plate: the system's label, its explanation, its predicted values in words.
+class FigureRow:
+    """A line of a figure: the system's label, its explanation, its predicted values in words.
 
     `remark` is said below them, for instance why there is nothing to draw.
     """
@@ -51,8 +51,8 @@ class PlateRow:
     remark: str = ""
 
 
-def plate_figure(title: str, gold: str, rows: Sequence[PlateRow], units: Sequence[int], marked: int) -> Figure:
-    """Return a plate of one example: the photo, and a line of panels per row, one for each of `units`.
+def example_figure(title: str, gold: str, rows: Sequence[FigureRow], units: Sequence[int], marked: int) -> Figure:
+    """Return a figure of one example: the photo, and a line of panels per row, one for each of `units`.
 
     `title` stands above, below it the text and the `gold` values; `marked` is the number of words of all values, of
     which `units` are some. A row without maps says so instead, and so does one whose encoder does not reach all words.
@@ -111,13 +111,13 @@ def plate_figure(title: str, gold: str, rows: Sequence[PlateRow], units: Sequenc
     return figure
 
 
-def _reached(row: PlateRow, units: Sequence[int]) -> list[int]:
+def _reached(row: FigureRow, units: Sequence[int]) -> list[int]:
     """Return the units that the row has a map of: none without maps, and none beyond the encoder's limit."""
     maps = row.explanation.maps()
     return [] if maps is None else [unit for unit in units if unit < len(maps)]
 
 
-def _head(row: PlateRow, units: Sequence[int], letters: int) -> list[str]:
+def _head(row: FigureRow, units: Sequence[int], letters: int) -> list[str]:
     """Return what stands between a row's label and its panels."""
     why = [row.explanation.without_maps() or f"Colours: {row.explanation.attends}.", row.remark]
     if row.explanation.maps() is not None and len(_reached(row, units)) < len(units):
@@ -125,7 +125,7 @@ def _head(row: PlateRow, units: Sequence[int], letters: int) -> list[str]:
     return [*clipped(f"predicted: {row.values}", letters, 2), *wrapped(" ".join(filter(None, why)), letters)]
 
 
-def _panels_height(row: PlateRow, units: Sequence[int], ratio: float) -> float:
+def _panels_height(row: FigureRow, units: Sequence[int], ratio: float) -> float:
     """Return the height in inches of the panels with what stands above and below them; little without panels."""
     notes = [len(token_notes(row.explanation, unit, LETTERS)) for unit in _reached(row, units)]
     return 0.2 + PANEL * ratio + max(notes) * LINE / 72 + 0.2 if notes else 0.2

@@ -13,7 +13,7 @@ from avebench.store.results import Result
 from avebench.tables.table import TOLD
 
 
-def check_alike(systems: Sequence[System]) -> None:
+def check_comparable(systems: Sequence[System]) -> None:
     """Raise AvebenchError, which names the fields that differ, unless the systems may be compared."""
     fields: dict[str, list[set[str]]] = {
         name: [{str(getattr(result, name))[:12] for result in system.results} for system in systems]

@@ -7,18 +7,20 @@ and the report are made from these files alone, on whatever machine they were wr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from avebench.contracts.registry import plugin
 from avebench.files.atomic import write_atomically
+from avebench.files.digests import sha256
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import Overrides, check_settings, keyed_config, resolve, sha256
+from avebench.planning.cells import keyed_config
+from avebench.planning.configs import Layers, check_settings, resolve
 from avebench.planning.experiment import Cost, Experiment
-from avebench.planning.plan import Request
+from avebench.planning.request import Request
 from avebench.store.provenance import hardware, versions
 
 Phase = Literal["step", "test"]
@@ -97,6 +99,19 @@ Found = dict[tuple[str, int, Phase], Measurement | str]
 """(row, number of attributes, phase) -> what was measured, or why it could not be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Every measurement of an experiment, and what was found."""
+
+    jobs: Sequence[Job]
+    found: Found
+
+    @property
+    def failed(self) -> bool:
+        """Return whether something could not be measured."""
+        return any(isinstance(one, str) for one in self.found.values())
+
+
 def cost_device(device: str) -> str:
     """Return the device that "auto" means, without importing torch."""
     return ("cuda" if Path("/dev/nvidiactl").exists() else "cpu") if device == "auto" else device
@@ -107,14 +122,15 @@ def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job
     sizes = experiment.cost
     assert sizes is not None
     rows = experiment.select(list(request.rows))
-    resolved = [resolve(row, Overrides("paper", request.settings), experiment.defaults.options, 1.0) for row in rows]
-    check_settings([one.unknown for one in resolved], [row.model for row in rows])
+    around = Layers("paper", request.settings, experiment.defaults.options)
+    resolved = [resolve(row, around) for row in rows]
+    check_settings(resolved)
     machine, torch = hardware(device)["cpu"], versions()["torch"]
     return [
         Job(
             row=row.label,
             model=row.model,
-            implementation=plugin("models", row.model).card.implementation,
+            implementation=one.system.card.implementation,
             config={**keyed_config(one.config), **dict.fromkeys(one.pretrained, "random")},
             encoders=tuple(one.pretrained),
             asked=row.protocol == "all",

@@ -17,11 +17,23 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from avebench.analysis.range_cost.jobs import ENOUGH_SECONDS, PASSES, Found, Job, Measurement, keep, kept
+from avebench.analysis.range_cost.jobs import (
+    ENOUGH_SECONDS,
+    PASSES,
+    Costs,
+    Found,
+    Job,
+    Measurement,
+    cost_device,
+    cost_jobs,
+    keep,
+    kept,
+)
 from avebench.contracts.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
 from avebench.contracts.registry import add_plugin_file, plugin, plugin_files
 from avebench.nn.weights import PRECOMPUTED_IDS
-from avebench.planning.experiment import Cost
+from avebench.planning.experiment import Cost, Experiment
+from avebench.planning.request import Request
 from avebench.running.runner import processes
 from avebench.running.worker import end_with_reader, keep_freed_memory
 from avebench.store.provenance import resident_peak
@@ -234,3 +246,9 @@ def _measure(job: Job, folder: Path, plugins: Sequence[Path]) -> Measurement:
         add_plugin_file(path)
     keep_freed_memory()
     return measure(job, folder)
+
+
+def measure_costs(experiment: Experiment, request: Request, device: str) -> Costs:
+    """Return the measurements of a cost experiment; what is not there is measured."""
+    jobs = cost_jobs(experiment, request, cost_device(device))
+    return Costs(jobs, measure_all(jobs, request.out, fresh=request.fresh))

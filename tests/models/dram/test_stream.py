@@ -12,7 +12,7 @@ from avebench.contracts.examples import AttributeSchema, Example, Picture, Span
 from avebench.contracts.tagging import character_units, word_units
 from avebench.models.dram import Config, Model
 from avebench.models.dram_text import TagSet
-from avebench.planning.cells import merge
+from avebench.planning.settings import merge
 
 SCHEMA = AttributeSchema(("color", "kind"))
 VOCABULARY = {"train_examples": 2, "mean_range": 1.0, "width": 20}

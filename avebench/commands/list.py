@@ -1,13 +1,32 @@
-"""The tables of `avebench list` and `avebench data`. No plug-in code is run for a list."""
+"""`avebench list`: models, data sets or experiments as tables. No plug-in code is run for one."""
 
 from __future__ import annotations
 
-from avebench.contracts.registry import plugin, plugins
-from avebench.data.opening import dataset_table, is_here
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from avebench.commands.options import LISTED_WIDTH, Format, Formats, Plugins, register
 from avebench.files.errors import AvebenchError
-from avebench.nn.weights import encoder_folder
-from avebench.planning.experiment import Experiment, experiment_names, experiment_path, load_experiment
-from avebench.tables.table import Cell, Column, Section, Table, TableRow
+
+if TYPE_CHECKING:
+    from avebench.planning.experiment import Experiment
+    from avebench.tables.table import Cell, Table
+
+
+class Kind(StrEnum):
+    """What `list` can list."""
+
+    models = "models"
+    datasets = "datasets"
+    experiments = "experiments"
+
+
+def list_(kind: Kind, plugin: Plugins = None, format: Formats = Format.terminal) -> None:
+    """List models, data sets or experiments, what each needs, and what is here."""
+    from avebench.tables.render import emit
+
+    register(plugin)
+    emit(listing(kind.value), format.value, LISTED_WIDTH)
 
 
 def listing(kind: str) -> Table:
@@ -16,6 +35,9 @@ def listing(kind: str) -> Table:
 
 
 def _models() -> Table:
+    from avebench.contracts.registry import plugins
+    from avebench.tables.table import Column, Section, Table, TableRow
+
     rows = []
     for name, found in plugins("models").items():
         card = found.card
@@ -34,6 +56,8 @@ def _models() -> Table:
 
 
 def _encoders_here() -> list[str]:
+    from avebench.nn.weights import encoder_folder
+
     here = []
     for name in ("demo", "minilm"):
         try:
@@ -46,6 +70,9 @@ def _encoders_here() -> list[str]:
 
 def datasets() -> Table:
     """Return the registered data sets, what each needs, and whether it is here."""
+    from avebench.data.opening import dataset_table
+    from avebench.tables.table import Column, Section, Table, TableRow
+
     rows = [
         TableRow(row["name"], [row["here"], row["languages"], row["licence"], row["summary"], row["needs"]])
         for row in dataset_table()
@@ -61,9 +88,13 @@ def datasets() -> Table:
 
 
 def _experiments() -> Table:
+    from avebench.data.opening import is_here
+    from avebench.planning.experiment_files import experiment_names, open_experiment
+    from avebench.tables.table import Column, Section, Table, TableRow
+
     rows = []
     for name in experiment_names():
-        experiment = load_experiment(experiment_path(name))
+        experiment = open_experiment(name)
         built = [row for row in experiment.rows if not row.planned]
         data = "none, made up"
         if experiment.dataset:
@@ -96,6 +127,8 @@ def _experiments() -> Table:
 
 def _encoders_of(experiment: Experiment) -> str:
     """Return which kinds of encoders the rows need; a plug-in's own default names the very one."""
+    from avebench.contracts.registry import plugin
+
     if experiment.cost is not None:
         return "none, random weights"
     cards = [plugin("models", row.model).card for row in experiment.rows if not row.planned]
