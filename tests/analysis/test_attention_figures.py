@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commandline import avebench, environment
+from commandline import environment
+from inprocess import avebench_here
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -118,7 +119,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 json.dumps({"id": name.replace("test", split), "text": text, "spans": spans, "image": "p.png"})
             )
         (folder / "data" / f"{split}.jsonl").write_text("\n".join(lines))
-    done = avebench(folder, *RUN, "--record")
+    done = avebench_here(folder, *RUN, "--record")
     assert done.returncode == 0, done.stderr
     assert "Attention over the pictures of 2 examples: runs/figures/mine-jsonl" in done.stderr
     registry.add_plugin_file(folder / "seer.py")
@@ -236,7 +237,7 @@ def test_without_its_weights_a_row_is_not_drawn_and_the_table_stands(place: Path
     _, run = _material()
     cell = run.plan.rows[1].cells[0]
     (run.store.folder(cell.key) / "vocabulary.json").unlink()
-    done = avebench(place, *RUN)
+    done = avebench_here(place, *RUN)
     assert done.returncode == 0, done.stderr
     assert "shy" in done.stdout and "bold" in done.stdout
     said = [line for line in done.stderr.splitlines() if "ttention" in line]

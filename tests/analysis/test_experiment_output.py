@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from PIL import Image
 
 from avebench.commands.run import RunOptions, run_experiments
@@ -87,7 +87,7 @@ def _run(place: Path, name: str, content: str, *arguments: str) -> tuple[list[di
     """Run an experiment file and return the rows of its first table, and what stood on standard error."""
     (place / name).write_text(content)
     run = ("run", name, "--data", "data", "--plugin", "reader.py", "--no-mlflow", "--format", "csv")
-    done = avebench(place, *run, *arguments)
+    done = avebench_here(place, *run, *arguments)
     assert done.returncode == 0, done.stderr
     return list(csv.DictReader(io.StringIO(done.stdout.partition("\nlabel,")[0]))), done.stderr
 
@@ -147,7 +147,7 @@ def test_examples_for_attention_are_chosen_by_their_errors(place: Path) -> None:
     rows = _row("shy", "threshold = 0.4") + _row("bold", "bold = true, threshold = 0.15")
     (place / "shown.toml").write_text(HEAD + rows + '[attention]\nerror = "wrong"\nexamples = 1\n')
     run = ("run", "shown.toml", "--data", "data", "--plugin", "reader.py", "--no-mlflow")
-    done = avebench(place, *run)
+    done = avebench_here(place, *run)
     assert done.returncode == 0, done.stderr
     chosen = min(("test1", "test2"), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     text, wrong = {
@@ -158,7 +158,7 @@ def test_examples_for_attention_are_chosen_by_their_errors(place: Path) -> None:
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert lines[-5:] == ["shy right, bold wrong", *expected]
     # Texts are for the terminal alone; the ids and offsets are not.
-    done = avebench(place, *run, "--format", "json")
+    done = avebench_here(place, *run, "--format", "json")
     shown = json.loads(done.stdout[done.stdout.index('{\n "title": "Examples of: Mine"') :])
     by_group = {row["section"]: row for row in shown["rows"]}
     assert by_group["shy right, bold wrong"]["label"] == chosen
@@ -168,7 +168,7 @@ def test_examples_for_attention_are_chosen_by_their_errors(place: Path) -> None:
 
 
 def test_statistics_stand_beside_the_published_ones(tmp_path: Path) -> None:
-    done = avebench(tmp_path, "run", "table1", "--no-mlflow", "--format", "json")
+    done = avebench_here(tmp_path, "run", "table1", "--no-mlflow", "--format", "json")
     assert done.returncode == 0, done.stderr
     content = json.loads(done.stdout)
     assert "not the table's own data set (mepave)" in content["banner"]
@@ -181,7 +181,7 @@ def test_statistics_stand_beside_the_published_ones(tmp_path: Path) -> None:
 
 
 def test_run_all_says_what_cannot_run_and_goes_on(tmp_path: Path) -> None:
-    done = avebench(tmp_path, "run", "all", "--rows", "dictionary", "--no-mlflow", "--jobs", "1")
+    done = avebench_here(tmp_path, "run", "all", "--rows", "dictionary", "--no-mlflow", "--jobs", "1")
     assert done.returncode == 0, done.stderr
     assert "snips cannot run here: 'Slot filling and intent detection on SNIPS' needs intents" in done.stderr
     assert "table1 cannot run here: The experiment has no row 'dictionary'" in done.stderr

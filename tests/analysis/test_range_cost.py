@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 
 from avebench.analysis.range_cost.jobs import Job, cost_jobs
 from avebench.analysis.range_cost.measuring import examples_of, measure, queries_of, write_encoders
@@ -85,19 +85,19 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     row = '[[rows]]\nlabel = "{}"\nmodel = "dram"\noptions = {{ fusion = "concatenate" }}\n'
     (tmp_path / "mine.toml").write_text(f'title = "Cost"\n[cost]\n{sizes}{row.format("V-IRC")}')
     run = ("run", "mine.toml", "--no-mlflow", "--record", "--format", "csv")
-    done = avebench(tmp_path, *run)
+    done = avebench_here(tmp_path, *run)
     assert done.returncode == 0, done.stderr
     assert "V-IRC, 6 attributes, step" in done.stderr and "V-IRC, 6 attributes, test" in done.stderr
     (line,) = csv.DictReader(io.StringIO(done.stdout))
     assert (line["label"], line["outputs"]) == ("6", "130")
     assert float(line["measured_test_memory"]) > 100 and float(line["measured_step_seconds"]) > 0
     assert (tmp_path / "runs/figures/mine-made-up.png").is_file()
-    recorded = avebench(tmp_path, "report", "mine.toml", "--recorded", "--out", "elsewhere", "--format", "csv")
+    recorded = avebench_here(tmp_path, "report", "mine.toml", "--recorded", "--out", "elsewhere", "--format", "csv")
     shown = {line["column"]: float(line["value"]) for line in csv.DictReader(io.StringIO(recorded.stdout))}
     assert shown == {name: float(line[f"measured_{name}"]) for name in shown} and len(shown) == 4
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/costs/*.json")}
     assert len(kept) == 2
     (tmp_path / "mine.toml").write_text(f'title = "Cost"\n[cost]\n{sizes}{row.format("another name")}')
-    again = avebench(tmp_path, *run)
+    again = avebench_here(tmp_path, *run)
     assert again.stdout == done.stdout.replace("V-IRC", "another name") and "attributes, " not in again.stderr
     assert kept == {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/costs/*.json")}

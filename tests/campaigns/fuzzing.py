@@ -18,9 +18,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
-from inprocess import Done, avebench_here
+from inprocess import avebench_here
 
 SECONDS = 20
 """Of the processor: a case that takes more hangs."""
@@ -235,12 +236,12 @@ class Fuzz:
         (place / "table.toml").write_text(TABLE)
         (place / "trained.toml").write_text(TABLE[: TABLE.index('[[rows]]\nlabel = "tagger"')])
         done = avebench_here(place, "run", "trained.toml", "--data", "good", "--no-mlflow", "--jobs", "1")
-        assert done.code == 0, done.err
+        assert done.returncode == 0, done.stderr
         # What the tagger's row imports is not the time of the first case.
-        assert avebench_here(place, "run", "table.toml", "--data", "good", "--dry-run").code == 0
+        assert avebench_here(place, "run", "table.toml", "--data", "good", "--dry-run").returncode == 0
         return cls(place)
 
-    def case(self, number: int, seed: int) -> tuple[list[str], Done, str]:
+    def case(self, number: int, seed: int) -> tuple[list[str], CompletedProcess[str], str]:
         """Return the command of a case, how it ended, and what is wrong with that; empty if nothing is."""
         chance = random.Random(f"{seed}-{number}")
         work = self.place / "case"
@@ -250,10 +251,10 @@ class Fuzz:
         began = time.process_time()
         done = avebench_here(self.place, *command)
         seconds = time.process_time() - began
-        printed = done.out + done.err
+        printed = done.stdout + done.stderr
         odd = [one for one in printed if one not in "\t\n" and (one < " " or "\x7f" <= one <= "\x9f")]
         wrong = [
-            *([f"ended with {done.code}"] if done.code not in {0, 2} else []),
+            *([f"ended with {done.returncode}"] if done.returncode not in {0, 2} else []),
             *(["a traceback"] if "Traceback" in printed else []),
             *([f"printed {odd[0]!r}"] if odd else []),
             *(["said nothing"] if not printed.strip() else []),
@@ -342,12 +343,12 @@ def main(arguments: list[str]) -> int:
     began = time.monotonic()
     for number in range(first, first + cases):
         command, done, wrong = fuzz.case(number, seed)
-        ended[done.code] += 1
+        ended[done.returncode] += 1
         if wrong:
             faults += 1
             shutil.copytree(place / "case", place / f"fault-{number}")
             shown = " ".join(ascii(part)[:200] for part in command)
-            print(f"case {number}: {wrong}: {shown}\n  {done.out[-200:]!a} {done.err[-600:]!a}", flush=True)
+            print(f"case {number}: {wrong}: {shown}\n  {done.stdout[-200:]!a} {done.stderr[-600:]!a}", flush=True)
     seconds = time.monotonic() - began
     codes = ", ".join(f"{count:,} with {code}" for code, count in sorted(ended.items()))
     print(f"{cases:,} cases of seed {seed} in {seconds:.0f} s: ended {codes}; {faults} faults.")

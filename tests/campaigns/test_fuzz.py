@@ -14,8 +14,8 @@ def test_no_input_ends_in_a_fault_or_reaches_the_terminal_raw(fuzz: Fuzz, part: 
     wrong, ended = [], set()
     for number in range(part * 75, (part + 1) * 75):
         command, done, said = fuzz.case(number, 1)
-        ended.add(done.code)
+        ended.add(done.returncode)
         if said:
-            wrong.append((number, said, command, done.err[-300:]))
+            wrong.append((number, said, command, done.stderr[-300:]))
     assert wrong == []
     assert ended == {0, 2}, "some inputs are still sound, others are not"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -58,7 +58,7 @@ def test_lines_of_a_data_set(tmp_path: Path, name: str) -> None:
         ("data", "check", "jsonl", "--data", "data"),
         ("run", "mine.toml", "--data", "data", "--no-mlflow"),
     ):
-        done = avebench(tmp_path, *arguments)
+        done = avebench_here(tmp_path, *arguments)
         printed = done.stdout + done.stderr
         assert done.returncode == 2, printed
         assert "train.jsonl" in printed and all(word in printed for word in said), printed
@@ -69,20 +69,20 @@ def test_lines_of_a_data_set(tmp_path: Path, name: str) -> None:
 def test_empty_file_and_missing_split(tmp_path: Path) -> None:
     data = _jsonl(tmp_path)
     (data / "valid.jsonl").write_text("")
-    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
     assert done.returncode == 2 and "valid.jsonl" in done.stderr and "empty" in done.stderr
     (data / "valid.jsonl").unlink()
-    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
     assert done.returncode == 2 and "valid.jsonl" in done.stderr
 
 
 def test_missing_and_corrupt_picture(tmp_path: Path) -> None:
     data = _jsonl(tmp_path)
     (data / "p.png").write_bytes((data / "p.png").read_bytes()[:40])
-    done = avebench(tmp_path, "data", "check", "jsonl", "--data", "data")
+    done = avebench_here(tmp_path, "data", "check", "jsonl", "--data", "data")
     assert done.returncode == 2 and "decoded" in done.stdout and "train.jsonl, line 1" in done.stdout
     (data / "p.png").unlink()
-    done = avebench(tmp_path, "data", "check", "jsonl", "--data", "data")
+    done = avebench_here(tmp_path, "data", "check", "jsonl", "--data", "data")
     assert done.returncode == 2 and "p.png" in done.stdout and "missing" in done.stdout
 
 
@@ -105,7 +105,7 @@ def test_lines_of_mepave(tmp_path: Path, name: str) -> None:
         ("data", "check", "mepave", "--data", "mepave"),
         ("run", "mine.toml", "--dataset", "mepave", "--data", "mepave", "--no-mlflow"),
     ):
-        done = avebench(tmp_path, *arguments)
+        done = avebench_here(tmp_path, *arguments)
         printed = done.stdout + done.stderr
         assert done.returncode == 2, printed
         assert "jdair.jave.train.txt" in printed and "line 4" in printed and said in printed, printed
@@ -126,7 +126,7 @@ def test_prediction_files(tmp_path: Path, name: str) -> None:
     content, said = PREDICTIONS[name]
     _jsonl(tmp_path)
     (tmp_path / "mine.jsonl").write_text(content)
-    done = avebench(tmp_path, "score", "mine.jsonl", "--gold", "data/test.jsonl")
+    done = avebench_here(tmp_path, "score", "mine.jsonl", "--gold", "data/test.jsonl")
     assert done.returncode == 2, done.stdout
     assert "mine.jsonl" in done.stderr and all(word in done.stderr for word in said), done.stderr
     assert "Traceback" not in done.stderr
@@ -134,28 +134,28 @@ def test_prediction_files(tmp_path: Path, name: str) -> None:
 
 def test_bio_columns(tmp_path: Path) -> None:
     (tmp_path / "good.conll").write_text("a\tO\tO\nred\tB-Color\tI-Color\n\nblue\tB-Color\tO\n")
-    lenient = avebench(tmp_path, "score", "good.conll", "--format", "json")
+    lenient = avebench_here(tmp_path, "score", "good.conll", "--format", "json")
     assert lenient.returncode == 0, lenient.stderr
-    strict = avebench(tmp_path, "score", "good.conll", "--scheme", "strict", "--format", "json")
+    strict = avebench_here(tmp_path, "score", "good.conll", "--scheme", "strict", "--format", "json")
     for done, predicted in ((lenient, 1), (strict, 0)):
         rows = {row["label"]: row["columns"] for row in json.loads(done.stdout)["rows"]}
         assert rows["tag_f1"]["predicted"] == predicted and rows["tag_f1"]["gold"] == 2
     (tmp_path / "bad.conll").write_text("a\tO\tO\nred\tB-Color\n")
-    done = avebench(tmp_path, "score", "bad.conll")
+    done = avebench_here(tmp_path, "score", "bad.conll")
     assert done.returncode == 2 and "bad.conll" in done.stderr and "line 2" in done.stderr
 
 
 def test_typo_in_an_experiment(tmp_path: Path) -> None:
     _jsonl(tmp_path)
     (tmp_path / "mine.toml").write_text(EXPERIMENT.replace("reference", "refernce"))
-    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
     assert done.returncode == 2
     assert "mine.toml" in done.stderr and "rows.0.refernce" in done.stderr and "'reference'" in done.stderr
 
 
 def test_a_folder_as_tracking_uri(tmp_path: Path) -> None:
     _jsonl(tmp_path)
-    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", variables={"MLFLOW_TRACKING_URI": "mlruns"})
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", variables={"MLFLOW_TRACKING_URI": "mlruns"})
     assert done.returncode == 2 and "'mlruns'" in done.stderr and not (tmp_path / "runs").exists()
 
 
@@ -204,7 +204,7 @@ def test_an_encoder_that_cannot_be_used(
     if damage is _nothing:
         names[role] = "no/such-model"
     given = [part for name, place in names.items() for part in (f"--{name}-encoder", place)]
-    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow", *given)
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow", *given)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and names[role] in done.stderr and "Traceback" not in done.stderr
     stored = [json.loads(path.read_text())["row"] for path in tmp_path.glob("runs/cells/*/result.json")]

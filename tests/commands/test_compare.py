@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from commandline import avebench, environment
+from commandline import environment
+from inprocess import avebench_here as avebench
 
 from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import System, compare_systems, headline

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from safetensors import SafetensorError
 
 from avebench.commands import door
@@ -167,7 +167,7 @@ def test_a_run_on_a_full_disk_says_what_is_safe_and_how_to_go_on(tmp_path: Path)
     (tmp_path / "filling.py").write_text(PLUGIN)
     (tmp_path / "mine.toml").write_text(TABLE + ROW.format("dictionary") + ROW.format("filling"))
     command = ("run", "mine.toml", "--plugin", "filling.py", "--no-mlflow", "--jobs", "1")
-    done = avebench(tmp_path, *command)
+    done = avebench_here(tmp_path, *command)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import COMMAND, avebench, environment
+from commandline import COMMAND, environment
+from inprocess import avebench_here
 from small_table import ONE_ROW
 
 from avebench.contracts.model import TrainingConfig
@@ -196,7 +197,7 @@ def test_an_unforeseen_fault_is_two_lines_and_a_file(tmp_path: Path) -> None:
 def test_a_plugin_that_raises_on_import_is_named(tmp_path: Path, fault: str) -> None:
     (tmp_path / "mine.py").write_text(f"{CARD}\n{fault}\n")
     _table(tmp_path)
-    done = avebench(tmp_path, "run", "mine.toml", "--plugin", "mine.py", "--dry-run")
+    done = avebench_here(tmp_path, "run", "mine.toml", "--plugin", "mine.py", "--dry-run")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"avebench: The plug-in 'mine' ({tmp_path / 'mine.py'}) cannot be imported: ")
@@ -216,7 +217,7 @@ def test_a_plugin_that_raises_on_import_is_named(tmp_path: Path, fault: str) -> 
     ],
 )
 def test_counts_have_bounds(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = avebench(tmp_path, *arguments)
+    done = avebench_here(tmp_path, *arguments)
     assert done.returncode == 2
     assert f"{arguments[-2]}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -293,7 +294,7 @@ def test_an_interrupt_while_a_worker_starts_leaves_no_worker(tmp_path: Path) -> 
 
 
 def test_a_device_that_is_none_is_said_before_any_cell_starts(tmp_path: Path) -> None:
-    done = avebench(tmp_path, "run", "table6", "--rows", "dictionary", "--no-mlflow", "--device", "gpu")
+    done = avebench_here(tmp_path, "run", "table6", "--rows", "dictionary", "--no-mlflow", "--device", "gpu")
     assert done.returncode == 2
     assert done.stderr == "avebench: There is no device 'gpu'. Give --device cpu, cuda, cuda:N or auto.\n"
     assert not (tmp_path / "runs").exists()

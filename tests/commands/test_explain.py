@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from rich.console import Console
@@ -195,17 +195,17 @@ def test_as_a_user_explains(tmp_path: Path) -> None:
         line = {"id": f"{split} 1", "text": "blue dress", "spans": [{"attribute": "Color", "start": 0, "end": 4}]}
         (tmp_path / "data" / f"{split}.jsonl").write_text(json.dumps({**line, "image": "p.png"}))
     plugin = ("--plugin", "first.py", "--data", "data")
-    ran = avebench(tmp_path, "run", "mine.toml", "--no-mlflow", *plugin)
+    ran = avebench_here(tmp_path, "run", "mine.toml", "--no-mlflow", *plugin)
     assert ran.returncode == 0, ran.stderr
     base = ("explain", "--experiment", "mine.toml", *plugin, "--row", "first")
-    done = avebench(tmp_path, *base, "--example", "test 1", "--png", "drawn")
+    done = avebench_here(tmp_path, *base, "--example", "test 1", "--png", "drawn")
     assert done.returncode == 0, done.stderr
     for said in ("first: blue dress", "B-Color", "made up", "██"):
         assert said in done.stdout, done.stdout
     assert "3 PNG files in drawn" in done.stderr
     names = {path.name for path in (tmp_path / "drawn").iterdir()}
     assert names == {"test-1-tags.png", "test-1-attention-00-blue.png", "test-1-attention-01-dress.png"}
-    alone = avebench(tmp_path, *base, "--text", "red dress", "--format", "json")
+    alone = avebench_here(tmp_path, *base, "--text", "red dress", "--format", "json")
     found = json.loads(alone.stdout)
     assert found["tags"] == [["B-Color"], []] and found["attention"] is None
     assert found["prediction"]["pairs"] == {"Color": ["red"]}

@@ -40,12 +40,12 @@ def test_a_data_set_is_not_converted_into_its_own_folder(tmp_path: Path) -> None
     data = jsonl(tmp_path / "x")
     before = open_dataset("jsonl", data, {}).fingerprint()
     done = avebench_here(tmp_path, "data", "convert", "jsonl", "x/out", "--data", "x")
-    assert done.code == 2 and "x/out lies in x, a folder of the data set" in done.err
+    assert done.returncode == 2 and "x/out lies in x, a folder of the data set" in done.stderr
     (tmp_path / "link").symlink_to(data)
-    assert avebench_here(tmp_path, "data", "convert", "jsonl", "link/out", "--data", "x").code == 2
+    assert avebench_here(tmp_path, "data", "convert", "jsonl", "link/out", "--data", "x").returncode == 2
     assert open_dataset("jsonl", data, {}).fingerprint() == before
-    assert avebench_here(tmp_path, "data", "convert", "jsonl", "out", "--data", "x").code == 0
-    assert avebench_here(tmp_path, "data", "check", "jsonl", "--data", "out").code == 0
+    assert avebench_here(tmp_path, "data", "convert", "jsonl", "out", "--data", "x").returncode == 0
+    assert avebench_here(tmp_path, "data", "check", "jsonl", "--data", "out").returncode == 0
 
 
 def test_loops_of_links_are_passed_over(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_loops_of_links_are_passed_over(tmp_path: Path) -> None:
     (data / "photos" / "here").symlink_to(".")
     assert sorted(folders_in(data)) == before
     assert len(folder_digest(data)) == 64
-    assert avebench_here(tmp_path, "data", "stats", "jsonl", "--data", "x").code == 0
+    assert avebench_here(tmp_path, "data", "stats", "jsonl", "--data", "x").returncode == 0
 
 
 def test_pictures_may_lie_elsewhere_behind_a_link_but_no_path_leads_out(tmp_path: Path) -> None:
@@ -65,16 +65,16 @@ def test_pictures_may_lie_elsewhere_behind_a_link_but_no_path_leads_out(tmp_path
     Image.new("RGB", (4, 4)).save(tmp_path / "photos" / "p.png")
     data = jsonl(tmp_path / "x", image="shop/p.png")
     (data / "shop").symlink_to(tmp_path / "photos")
-    assert avebench_here(tmp_path, "data", "check", "jsonl", "--data", "x").code == 0
+    assert avebench_here(tmp_path, "data", "check", "jsonl", "--data", "x").returncode == 0
     (example,) = open_dataset("jsonl", data, {}).read("train")
     assert example.picture is not None and example.picture.open().size == (4, 4)
     (data / "shop").unlink()
     (data / "shop").symlink_to("shop")
     done = avebench_here(tmp_path, "data", "check", "jsonl", "--data", "x")
-    assert done.code == 2 and "train.jsonl, line 1, field 'image': the picture is missing" in done.out
+    assert done.returncode == 2 and "train.jsonl, line 1, field 'image': the picture is missing" in done.stdout
     jsonl(data, image="../photos/p.png")
     done = avebench_here(tmp_path, "data", "check", "jsonl", "--data", "x")
-    assert done.code == 2 and "is no path inside the folder" in done.out
+    assert done.returncode == 2 and "is no path inside the folder" in done.stdout
 
 
 def test_a_converted_data_set_keeps_its_units_whatever_the_next_reader_cuts(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_bad_value_of_a_table_names_its_field(content: str, said: str) -> None
 def test_a_number_of_a_reader_is_finite(tmp_path: Path) -> None:
     for name in ("NaN", "nan", "inf", "Infinity"):
         done = avebench_here(tmp_path, "data", "stats", "demo", "--option", f"seed={name}")
-        assert done.code == 2 and "seed" in done.err, name
+        assert done.returncode == 2 and "seed" in done.stderr, name
 
     class Options(fashion.Options):
         share: float = 0.5
@@ -193,7 +193,7 @@ def test_a_name_that_no_file_system_takes_is_no_encoder(name: str, kind: str) ->
 )
 def test_names_that_are_too_long_are_refused_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = avebench_here(tmp_path, *arguments)
-    assert done.code == 2 and done.err.count("\n") == 1 and "avebench-" not in done.err, done
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "avebench-" not in done.stderr, done
 
 
 def test_ids_that_are_too_long_for_a_file_name(tmp_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_ids_that_are_too_long_for_a_file_name(tmp_path: Path) -> None:
 def test_databases_are_asked_before_a_server_starts(tmp_path: Path) -> None:
     (tmp_path / "bad.db").write_bytes(b"not a database at all" * 100)
     done = avebench_here(tmp_path, "ui", "--tracking-uri", "sqlite:///bad.db")
-    assert done.code == 2 and "The MLflow database bad.db cannot be read (file is not a database)" in done.err
+    assert done.returncode == 2 and "The MLflow database bad.db cannot be read (file is not a database)" in done.stderr
     done = avebench_here(tmp_path, "ui", "--port", "99999999")
-    assert done.code == 2 and "--port" in done.err
+    assert done.returncode == 2 and "--port" in done.stderr
     with pytest.raises(AvebenchError, match=r"The driver of postgresql://h/x is not installed: pip install"):
         check_database("postgresql://user:secret@h/x")
     with pytest.raises(AvebenchError, match="is no database"):

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 
 from avebench.data.opening import open_dataset, stats_rows
 from avebench.files.errors import AvebenchError
@@ -38,15 +38,15 @@ def test_two_own_folders_are_told_apart_by_name_and_chosen_by_folder(tmp_path: P
     folder(tmp_path / "b", "navy", 'name = "Coats of 2020"\nlicence = "CC0"\n')
     (tmp_path / "mine.toml").write_text(TABLE)
     for name, shown in (("shoes", "shoes (jsonl)"), ("b", "Coats of 2020 (jsonl)")):
-        ran = avebench(tmp_path, "run", "mine.toml", "--data", name, "--no-mlflow")
+        ran = avebench_here(tmp_path, "run", "mine.toml", "--data", name, "--no-mlflow")
         assert f"Measured on {shown} " in ran.stdout
     asked = ("predict", "--experiment", "mine.toml", "--row", "dict", "--text", "a navy thing")
-    said = avebench(tmp_path, *asked)
+    said = avebench_here(tmp_path, *asked)
     assert said.returncode == 2 and "shoes (jsonl)" in said.stderr and "Coats of 2020 (jsonl)" in said.stderr
     assert "--data" in said.stderr
-    assert "navy" in avebench(tmp_path, *asked, "--data", "b").stdout.split("Attribute")[1]
-    assert "No attribute" in avebench(tmp_path, *asked, "--data", "shoes").stdout
-    page = avebench(tmp_path, "report", "--format", "md").stdout
+    assert "navy" in avebench_here(tmp_path, *asked, "--data", "b").stdout.split("Attribute")[1]
+    assert "No attribute" in avebench_here(tmp_path, *asked, "--data", "shoes").stdout
+    page = avebench_here(tmp_path, "report", "--format", "md").stdout
     assert "mine on shoes (jsonl)" in page and "mine on Coats of 2020 (jsonl)" in page
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import COMMAND, avebench, environment
+from commandline import COMMAND, environment
+from inprocess import avebench_here
 from PIL import Image
 from small_table import EXPERIMENT
 
@@ -119,7 +120,7 @@ def test_a_broken_line_is_answered_by_a_record_and_the_rest_goes_on(place: Path,
     source = write(tmp_path / "in.jsonl", lines)
     with source.open("ab") as stream:
         stream.write(b'{"id": "\xff", "text": "red"}\n')
-    done = avebench(place, *BASE, "--input", str(source), "--output", str(tmp_path / "out.jsonl"))
+    done = avebench_here(place, *BASE, "--input", str(source), "--output", str(tmp_path / "out.jsonl"))
     assert done.returncode == 0, done.stderr
     assert f"{2 * len(BROKEN) + 2} products, {len(BROKEN) + 1} of them not predicted" in done.stdout
     answered = read(tmp_path / "out.jsonl")
@@ -139,7 +140,7 @@ def test_error_records_are_not_scored_and_whole_files_are(place: Path, tmp_path:
     trained = load_trained(result, Store(place / "runs"))
     for target, products in (("broken.jsonl", source), ("whole.jsonl", test)):
         predict_file(trained, result.key, products, tmp_path / target, "error")
-    broken = avebench(place, "score", str(tmp_path / "broken.jsonl"), "--gold", str(test))
+    broken = avebench_here(place, "score", str(tmp_path / "broken.jsonl"), "--gold", str(test))
     assert broken.returncode == 2
     assert all(word in broken.stderr for word in ("line 4", "p53", "'txt'", "predict again")), broken.stderr
     metric = score_file(tmp_path / "whole.jsonl", test).metrics["tag_f1"]
@@ -250,7 +251,7 @@ def test_a_killed_run_answers_every_line_once(place: Path, tmp_path: Path) -> No
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "out.jsonl").exists()
     with next(tmp_path.glob("out.jsonl.*.part")).open("ab") as stream:
         stream.write(b'{"id": "p99", "attri')  # As a write that was cut off leaves it.
-    resumed = avebench(tmp_path, *command)
+    resumed = avebench_here(tmp_path, *command)
     assert resumed.returncode == 0 and "Continues behind" in resumed.stderr, resumed.stderr
     assert "4,000 products, 6 of them not predicted" in resumed.stdout
     answered = read(tmp_path / "out.jsonl")

@@ -15,6 +15,7 @@ from pathlib import Path
 import mae_shaped
 import pytest
 from commandline import COMMAND, avebench, environment
+from inprocess import avebench_here
 
 from avebench import __version__
 
@@ -79,7 +80,7 @@ def place(tmp_path: Path, tiny_bert: Path) -> Path:
 def first_run(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> tuple[Path, str]:
     """Return a folder in which the table was run with two repetitions, and the CSV that was printed."""
     folder = _fill(tmp_path_factory.mktemp("first"), tiny_bert)
-    done = avebench(folder, *RUN, "--seeds", "2", "--jobs", "1", "--format", "csv")
+    done = avebench_here(folder, *RUN, "--seeds", "2", "--jobs", "1", "--format", "csv")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -114,7 +115,7 @@ def test_table_and_second_run(first_run: tuple[Path, str], finished: Path) -> No
     results = sorted(finished.glob("runs/cells/*/result.json"))
     assert len(results) == 4
     written = {path: path.stat().st_mtime_ns for path in results}
-    second = avebench(finished, *RUN, "--seeds", "2", "--format", "csv")
+    second = avebench_here(finished, *RUN, "--seeds", "2", "--format", "csv")
     assert second.stdout == first_run[1]
     assert written == {path: path.stat().st_mtime_ns for path in finished.glob("runs/cells/*/result.json")}
 
@@ -122,7 +123,7 @@ def test_table_and_second_run(first_run: tuple[Path, str], finished: Path) -> No
 def test_scores_depend_neither_on_jobs_nor_on_paths(finished: Path, place: Path) -> None:
     (place / "data").rename(place / "moved")
     arguments = [argument if argument != "data" else "moved" for argument in RUN]
-    done = avebench(place, *arguments, "--seeds", "2", "--jobs", "2")
+    done = avebench_here(place, *arguments, "--seeds", "2", "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert _metrics(place) == _metrics(finished)
 
@@ -208,7 +209,7 @@ def test_version_and_shell_completion(tmp_path: Path) -> None:
 
 
 def test_dry_run_writes_nothing(place: Path) -> None:
-    plan = avebench(place, *RUN, "--dry-run", "--format", "json")
+    plan = avebench_here(place, *RUN, "--dry-run", "--format", "json")
     assert plan.returncode == 0, plan.stderr
     cells = json.loads(plan.stdout)["rows"]
     assert [(cell["label"], cell["columns"]["status"]) for cell in cells] == [
@@ -221,7 +222,7 @@ def test_dry_run_writes_nothing(place: Path) -> None:
 
 
 def test_plan_of_a_finished_table(finished: Path) -> None:
-    plan = avebench(finished, *RUN, "--dry-run", "--seeds", "3", "--format", "json")
+    plan = avebench_here(finished, *RUN, "--dry-run", "--seeds", "3", "--format", "json")
     cells = [(row["label"], *row["columns"].values()) for row in json.loads(plan.stdout)["rows"]]
     assert [cell[:3] for cell in cells[4:6]] == [("virc-text", "0", "finished"), ("virc-text", "1", "finished")]
     assert cells[6][:3] == ("virc-text", "2", "new") and float(cells[6][3]) >= 0
@@ -234,7 +235,7 @@ def test_a_failing_row_leaves_the_others(place: Path) -> None:
         .replace("learning_rates = { default = 1e-2 }", "learning_rates = { default = 1e30 }")
     )
     (place / "mine.toml").write_text(broken)
-    done = avebench(place, *RUN)
+    done = avebench_here(place, *RUN)
     assert done.returncode == 1
     assert "virc-text #0 failed" in done.stderr and "Traceback" not in done.stderr
     assert len(list(place.glob("runs/cells/*/result.json"))) == 1
@@ -263,7 +264,7 @@ def test_a_failing_row_leaves_the_others(place: Path) -> None:
 )
 def test_bad_requests(place: Path, arguments: tuple[str, ...], message: str) -> None:
     before = sorted(place.rglob("*"))
-    done = avebench(place, *arguments)
+    done = avebench_here(place, *arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) <= 3
@@ -274,7 +275,7 @@ def test_bad_requests(place: Path, arguments: tuple[str, ...], message: str) -> 
 def test_data_fault_stops_before_anything_is_stored(place: Path) -> None:
     with (place / "data" / "train.jsonl").open("a") as stream:
         stream.write('{"id": "cut", "text": "a re')
-    done = avebench(place, *RUN)
+    done = avebench_here(place, *RUN)
     assert done.returncode == 2
     assert "train.jsonl" in done.stderr and "41" in done.stderr and "Traceback" not in done.stderr
     assert not list(place.glob("runs/cells/*/result.json"))
@@ -282,7 +283,7 @@ def test_data_fault_stops_before_anything_is_stored(place: Path) -> None:
 
 def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
     arguments = (*RUN, "--rows", "virc-text", "--set", "training.steps=250")
-    assert avebench(place, *arguments).returncode == 0
+    assert avebench_here(place, *arguments).returncode == 0
     whole = _metrics(place)
     (place / "runs").rename(place / "uninterrupted")
     generator = random.Random(7)
@@ -308,13 +309,13 @@ def test_killed_runs_end_with_the_same_bits(place: Path) -> None:
             kills += 1
         process.wait()
     assert kills > 0
-    assert avebench(place, *arguments).returncode == 0
+    assert avebench_here(place, *arguments).returncode == 0
     assert _metrics(place) == whole
 
 
 def test_record_holds_no_text_and_no_path(place: Path) -> None:
     run = [str(place / "bert") if argument == "bert" else argument for argument in RUN]
-    done = avebench(place, *run, "--record", "--train-fraction", "0.5")
+    done = avebench_here(place, *run, "--record", "--train-fraction", "0.5")
     assert done.returncode == 0, done.stderr
     folder = place / "results" / "mine" / "jsonl-0.5"
     assert sorted(path.name for path in (folder / "virc-text").iterdir()) == [
@@ -342,7 +343,7 @@ def test_record_holds_no_text_and_no_path(place: Path) -> None:
 
 
 def test_slices(finished: Path) -> None:
-    done = avebench(finished, *RUN, "--seeds", "2", "--slices", "--format", "json")
+    done = avebench_here(finished, *RUN, "--seeds", "2", "--slices", "--format", "json")
     assert done.returncode == 0, done.stderr
     decoder = json.JSONDecoder()
     _, end = decoder.raw_decode(done.stdout)
@@ -383,7 +384,7 @@ def test_a_folder_of_the_shape_of_mae(place: Path) -> None:
     (place / "mae" / "mumie-img" / "300.jpg").write_bytes(b"no picture")
     table = EXPERIMENT.replace('"cls_f1"]', '"cls_f1", "mae_accuracy"]')
     (place / "mine.toml").write_text(table)
-    done = avebench(place, "run", "mine.toml", "--dataset", "mae", "--data", "mae", *RUN[4:], "--format", "json")
+    done = avebench_here(place, "run", "mine.toml", "--dataset", "mae", "--data", "mae", *RUN[4:], "--format", "json")
     assert done.returncode == 0, done.stderr
     rows = {row["label"]: row["measured"] for row in json.loads(done.stdout)["rows"]}
     assert rows["virc-text"]["mae_accuracy"]["value"] > 50
@@ -404,7 +405,9 @@ def test_a_folder_of_the_shape_of_mepave(place: Path) -> None:
             colour = "\u9ed1\u7ea2"[number % 2]
             lines.append(f"c_{number}\ts_{split}{number}\t{colour}\u88d9a12\t{MARKED.format(colour=colour)}\u88d9A12")
         (place / "mepave" / f"jdair.jave.{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    done = avebench(place, "run", "mine.toml", "--dataset", "mepave", "--data", "mepave", *RUN[4:], "--format", "json")
+    done = avebench_here(
+        place, "run", "mine.toml", "--dataset", "mepave", "--data", "mepave", *RUN[4:], "--format", "json"
+    )
     assert done.returncode == 0, done.stderr
     rows = {row["label"]: row["measured"] for row in json.loads(done.stdout)["rows"]}
     assert rows["dictionary"]["tag_f1"]["value"] == 100
@@ -416,7 +419,7 @@ def test_the_public_sample_of_mepave(place: Path) -> None:
     if not root or not (Path(root) / "mepave-sample").is_dir():
         pytest.skip("the public MEPAVE sample is not at hand: $AVEBENCH_DATA/mepave-sample")
     data = ("--dataset", "mepave", "--data", str(Path(root) / "mepave-sample"))
-    checked = avebench(place, "data", "check", "mepave", *data[2:])
+    checked = avebench_here(place, "data", "check", "mepave", *data[2:])
     assert checked.returncode == 2
     for line in (
         "train sentences: 50",
@@ -426,7 +429,7 @@ def test_the_public_sample_of_mepave(place: Path) -> None:
         "pictures missing: 90",
     ):
         assert line in checked.stdout.splitlines()
-    done = avebench(place, "run", "mine.toml", *data, *RUN[4:], "--format", "json")
+    done = avebench_here(place, "run", "mine.toml", *data, *RUN[4:], "--format", "json")
     assert done.returncode == 0, done.stderr
     result = [json.loads(path.read_text()) for path in place.glob("runs/cells/*/result.json")]
     assert {one["scores"]["examples"] for one in result} == {20}
@@ -435,7 +438,7 @@ def test_the_public_sample_of_mepave(place: Path) -> None:
 def test_table9_on_products_in_the_shape_of_mae(tmp_path: Path) -> None:
     mae_shaped.write(tmp_path / "mae", products=100)
     run = ("run", "table9", "--data", "mae", "--profile", "quick", "--set", "training.steps=4", "--no-mlflow")
-    done = avebench(tmp_path, *run, "--rows", "dictionary,M-JAVE,DRAM", "--format", "json")
+    done = avebench_here(tmp_path, *run, "--rows", "dictionary,M-JAVE,DRAM", "--format", "json")
     assert done.returncode == 0, done.stderr
     rows = {row["label"]: row for row in json.loads(done.stdout)["rows"]}
     # The attribute of a generated value is nearly always told by the value: a dictionary finds most of them.

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from seqeval.metrics import f1_score
 
 from avebench.commands.score import report_table
@@ -233,8 +233,8 @@ def test_values_of_tag_columns_are_joined_tokens_or_the_pieces_of_the_released_c
         accuracy, weighed = metrics["mae_accuracy"], metrics["mae_accuracy_by_attribute"]
         assert accuracy is not None and (accuracy.tp, accuracy.gold) == (right, 3)
         assert weighed is not None and (weighed.tp, weighed.gold) == (by_attribute, 2)
-    done = avebench(tmp_path, "score", "tags.tsv", "--values", "released", "--format", "csv")
+    done = avebench_here(tmp_path, "score", "tags.tsv", "--values", "released", "--format", "csv")
     assert done.returncode == 0 and "mae_accuracy,,,native,66.66" in done.stdout
     (tmp_path / "p.jsonl").write_text("{}\n")
-    refused = avebench(tmp_path, "score", "p.jsonl", "--gold", "p.jsonl", "--values", "released")
+    refused = avebench_here(tmp_path, "score", "p.jsonl", "--gold", "p.jsonl", "--values", "released")
     assert refused.returncode == 2 and "--values released" in refused.stderr

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
+from inprocess import avebench_here
 
 from avebench.contracts.examples import Example, Span
 from avebench.contracts.tagging import character_units, fine_units, word_units
@@ -148,7 +148,7 @@ def test_check_stats_and_table_say_what_no_tagger_reaches(tmp_path: Path) -> Non
     assert {row.name: row.counted for row in stats_rows(fine)}[
         "spans off the units (train / valid / test)"
     ] == "0 / 0 / 0"
-    ran = avebench(
+    ran = avebench_here(
         tmp_path, "run", "table6", "--rows", "dictionary", "--dataset", "jsonl", "--data", "data", "--no-mlflow"
     )
     shown = " ".join(ran.stdout.split())
@@ -173,7 +173,7 @@ def test_an_id_in_two_splits_is_refused_by_every_command(tmp_path: Path) -> None
         ("data", "stats", "jsonl"),
         ("run", "table6", "--dataset", "jsonl", "--rows", "dictionary", "--no-mlflow"),
     ):
-        ended = avebench(tmp_path, *arguments, "--data", "data")
+        ended = avebench_here(tmp_path, *arguments, "--data", "data")
         assert ended.returncode == 2 and said in ended.stdout + ended.stderr, arguments
     with pytest.raises(AvebenchError, match=r"The id 'p3' stands in train and in test\."):
         stats_rows(open_dataset("jsonl", data, {}))

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
+from inprocess import avebench_here
 from seqeval.metrics.sequence_labeling import get_entities
 
 from avebench.commands.score import report_table
@@ -142,5 +142,5 @@ def test_slot_files_of_other_schemes_are_read(tmp_path: Path) -> None:
 
 def test_check_says_what_it_found_in_files_without_an_ending(tmp_path: Path) -> None:
     dataset(tmp_path / "mine", FILES["bioes"][0], ending="")
-    done = avebench(tmp_path, "data", "check", "conll", "--data", "mine")
+    done = avebench_here(tmp_path, "data", "check", "conll", "--data", "mine")
     assert done.returncode == 0 and "tags of BIOES read as BIO: 2" in done.stdout

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inprocess import avebench_here
 
 from avebench.contracts.examples import Example, Span, gold_attributes
 from avebench.data.opening import convert, open_dataset
@@ -234,13 +234,13 @@ def test_a_run_scores_titles(tmp_path: Path) -> None:
         ("one hat", "Rare", "hat"),
     )
     (tmp_path / "table.toml").write_text(TABLE)
-    done = avebench(tmp_path, "run", "table.toml", "--data", "mine", "--no-mlflow", "--format", "json")
+    done = avebench_here(tmp_path, "run", "table.toml", "--data", "mine", "--no-mlflow", "--format", "json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert row["measured"]["tag_f1"]["value"] == 100
     # "swim" stands inside a word only: no tagger can give it.
     assert 50 < row["measured"]["string_f1"]["value"] < 100
-    done = avebench(tmp_path, "data", "check", "ae110k", "--data", "mine")
+    done = avebench_here(tmp_path, "data", "check", "ae110k", "--data", "mine")
     assert done.returncode == 0 and "values without a span: 40" in done.stdout.splitlines()
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inprocess import avebench_here
 from seqeval.metrics.sequence_labeling import get_entities
 
 from avebench.contracts.examples import Example, Span
@@ -180,13 +180,13 @@ model = "dictionary"
 def test_a_run_scores_spans(tmp_path: Path) -> None:
     write(tmp_path / "mine", test="navy\tI-colour\nblue\tI-colour\n\nnew\tB-colour\nhat\tB-kind\n")
     (tmp_path / "table.toml").write_text(TABLE)
-    done = avebench(tmp_path, "run", "table.toml", "--data", "mine", "--no-mlflow", "--format", "json")
+    done = avebench_here(tmp_path, "run", "table.toml", "--data", "mine", "--no-mlflow", "--format", "json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert row["measured"]["tag_f1"]["value"] == pytest.approx(200 * 2 / 5)
     assert row["measured"].get("intent_accuracy") is None
-    done = avebench(tmp_path, "data", "stats", "conll", "--data", "mine", "--format", "csv")
+    done = avebench_here(tmp_path, "data", "stats", "conll", "--data", "mine", "--format", "csv")
     assert done.returncode == 0 and "test mentions,,,native,,3" in done.stdout
     (tmp_path / "mine" / "train.conll").write_text("red X-colour\n")
-    done = avebench(tmp_path, "data", "check", "conll", "--data", "mine")
+    done = avebench_here(tmp_path, "data", "check", "conll", "--data", "mine")
     assert done.returncode == 2 and "train.conll, line 1, field 'tag'" in done.stdout

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inprocess import avebench_here
 from seqeval.metrics.sequence_labeling import get_entities
 
 from avebench.contracts.examples import INTENT, UNKNOWN, Example, Prediction, Span
@@ -269,7 +269,7 @@ def test_a_run_scores_slots_and_intents(tmp_path: Path) -> None:
     (tmp_path / "majority.py").write_text(MAJORITY)
     (tmp_path / "slots.toml").write_text(TABLE)
     run = ("run", "slots.toml", "--data", "mine", "--plugin", "majority.py", "--no-mlflow", "--format", "json")
-    done = avebench(tmp_path, *run, "--record")
+    done = avebench_here(tmp_path, *run, "--record")
     assert done.returncode == 0, done.stderr
     rows = {row["label"]: row["measured"] for row in json.loads(done.stdout)["rows"]}
     measured = {label: {name: figure["value"] for name, figure in row.items()} for label, row in rows.items()}
@@ -284,22 +284,22 @@ def test_a_run_scores_slots_and_intents(tmp_path: Path) -> None:
     assert all(set(one["scores"]["per_attribute"]) == {"artist", "city", "genre"} for one in results)
     assert all(one["scores"]["per_slice"]["no-attribute"]["examples"] == 2 for one in results)
     (recorded,) = tmp_path.glob("results/**/majority/0.predictions.jsonl.gz")
-    done = avebench(tmp_path, "score", str(recorded), "--dataset", "slots", "--data", "mine", "--format", "json")
+    done = avebench_here(tmp_path, "score", str(recorded), "--dataset", "slots", "--data", "mine", "--format", "json")
     assert done.returncode == 0, done.stderr
     scored = {row["label"]: row["columns"] for row in json.loads(done.stdout)["rows"]}
     assert scored["intent_accuracy"] == {"tp": 2, "predicted": 5, "gold": 5}
-    done = avebench(tmp_path, *run, "--option", "digits=keep")
+    done = avebench_here(tmp_path, *run, "--option", "digits=keep")
     assert done.returncode == 0, done.stderr
     rows = {row["label"]: row["measured"] for row in json.loads(done.stdout)["rows"]}
     assert rows["dictionary"]["tag_f1"]["value"] == pytest.approx(200 * 4 / 9)
-    done = avebench(tmp_path, *run, "--option", "digit=keep")
+    done = avebench_here(tmp_path, *run, "--option", "digit=keep")
     assert done.returncode == 2 and "Did you mean 'digits'" in done.stderr
 
 
 def test_another_folder_is_not_the_data_of_the_table_of_snips(tmp_path: Path) -> None:
     write(tmp_path / "mine")
     run = ("run", "snips", "--data", "mine", "--rows", "dictionary", "--no-mlflow")
-    done = avebench(tmp_path, *run)
+    done = avebench_here(tmp_path, *run)
     assert done.returncode == 0, done.stderr
     assert "not the table's own data (SNIPS" in done.stdout and "do not compare them with it" in done.stdout
 

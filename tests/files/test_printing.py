@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from commandline import COMMAND, avebench, environment
+from commandline import COMMAND, environment
+from inprocess import avebench_here
 
 from avebench.files.printing import console, in_line, spreadsheet_cell, visible, visible_output
 from avebench.tables.render import render
@@ -110,7 +111,7 @@ def _write(folder: Path, attribute: str = NAME, name: str = "a") -> None:
 @pytest.mark.parametrize("arguments", [("--format", "terminal"), ("--format", "md"), ("--format", "json")])
 def test_score_prints_names_that_a_terminal_does_not_obey(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     _write(tmp_path)
-    done = avebench(tmp_path, "score", "found.jsonl", "--gold", "gold.jsonl", *arguments)
+    done = avebench_here(tmp_path, "score", "found.jsonl", "--gold", "gold.jsonl", *arguments)
     assert done.returncode == 0 and controls(done.stdout) == [] and "001b" in done.stdout
 
 

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from commandline import COMMAND, avebench, environment
+from commandline import COMMAND, environment
+from inprocess import avebench_here
 
 from avebench.files.errors import AvebenchError
 from avebench.running.predict import _check_files
@@ -52,7 +53,7 @@ def test_predictions_are_scored_wherever_they_come_from(files: Path, command: st
 
 
 def test_one_pipe_cannot_be_both(files: Path) -> None:
-    done = avebench(files, "score", "-", "--gold", "-")
+    done = avebench_here(files, "score", "-", "--gold", "-")
     assert done.returncode == 2
     assert "cannot be both predictions and gold" in done.stderr
 
@@ -81,7 +82,7 @@ def _written_as(kind: str, text: str) -> bytes:
 @pytest.mark.parametrize("kind", WRONG)
 def test_foreign_files_are_named(files: Path, kind: str) -> None:
     (files / "found").write_bytes(_written_as(kind, (json.dumps(PREDICTED) + "\n") * 2))
-    done = avebench(files, "score", "found", "--gold", "gold.jsonl")
+    done = avebench_here(files, "score", "found", "--gold", "gold.jsonl")
     assert done.returncode == 2
     assert WRONG[kind] in " ".join(done.stderr.split())
 
@@ -92,7 +93,7 @@ def test_foreign_column_files_are_named(tmp_path: Path, kind: str) -> None:
     data.mkdir()
     for split in ("train", "valid", "test"):
         (data / f"{split}.txt").write_bytes(_written_as(kind, "a O\nblue B-Color\n\nred B-Color\n"))
-    done = avebench(tmp_path, "data", "check", "conll", "--data", str(data))
+    done = avebench_here(tmp_path, "data", "check", "conll", "--data", str(data))
     assert done.returncode == 2
     assert WRONG[kind] in " ".join((done.stdout + done.stderr).split())
 
@@ -103,7 +104,7 @@ def test_a_packed_column_file_is_read_under_any_name(tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         content = f"a O\nblue B-Color\n{split} O\n".encode()
         (data / f"{split}.txt").write_bytes(gzip.compress(content))
-    done = avebench(tmp_path, "data", "check", "conll", "--data", str(data))
+    done = avebench_here(tmp_path, "data", "check", "conll", "--data", str(data))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "mentions: 3" in done.stdout
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from small_table import ONE_ROW
 from stored_cells import result
 
@@ -48,9 +48,9 @@ def test_every_command_finds_what_an_equal_table_ran(tmp_path: Path) -> None:
         first, second = (ONE_ROW.format(label=label, model="dictionary", options="") for label in labels)
         (tmp_path / f"{name}.toml").write_text(first + second[second.index("[[rows]]") :])
     for name in ("x.toml", "y.toml"):
-        assert avebench(tmp_path, "run", name, "--no-mlflow").returncode == 0
+        assert avebench_here(tmp_path, "run", name, "--no-mlflow").returncode == 0
     for name, row in (("x.toml", "two"), ("y.toml", "dict"), ("y.toml", "zwei")):
-        said = avebench(tmp_path, "predict", "--experiment", name, "--row", row, "--text", "a red dress")
+        said = avebench_here(tmp_path, "predict", "--experiment", name, "--row", row, "--text", "a red dress")
         assert (said.returncode, "No trained cell" in said.stderr) == (0, False), said.stderr
     stored = read_stored([str(tmp_path / "y.toml")], tmp_path / "runs", recorded=False)
     assert [[len(row.cells) for row in sheet.plan.rows] for sheet in stored.sheets] == [[1, 1]]

@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here as avebench
 from stored_cells import CATEGORY, COLOUR, KIND, LONG, ROWS, TEXTS, result, write_store
 
 from avebench.report.writing import write_report

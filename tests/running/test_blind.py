@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commandline import avebench
+from inprocess import avebench_here
 from small_table import ONE_ROW
 
 from avebench.contracts.examples import Example, Picture, Span, blind
@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "peeking.py").write_text(PEEKING)
     table = ONE_ROW.format(label="peeking", model="peeking", options="").replace('"demo"', '"jsonl"')
     (folder / "mine.toml").write_text(table.replace('["tag_f1"]', '["tag_f1", "cls_f1"]'))
-    done = avebench(folder, "run", "mine.toml", "--data", "data", "--plugin", "peeking.py", "--no-mlflow")
+    done = avebench_here(folder, "run", "mine.toml", "--data", "data", "--plugin", "peeking.py", "--no-mlflow")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -64,10 +64,10 @@ def test_what_a_peeking_system_returns_scores_nothing(place: Path) -> None:
 
 def test_products_and_explanations_are_blind_too(place: Path) -> None:
     chosen = ("--experiment", "mine.toml", "--row", "peeking", "--data", "data", "--plugin", "peeking.py")
-    done = avebench(place, "predict", *chosen, "--input", "data/test.jsonl", "--output", "out.jsonl")
+    done = avebench_here(place, "predict", *chosen, "--input", "data/test.jsonl", "--output", "out.jsonl")
     assert done.returncode == 0, done.stderr
     assert json.loads((place / "out.jsonl").read_text()) == {"id": "test", "attributes": {}, "spans": [], "pairs": {}}
-    done = avebench(place, "explain", *chosen, "--example", "test", "--format", "json")
+    done = avebench_here(place, "explain", *chosen, "--example", "test", "--format", "json")
     assert done.returncode == 0, done.stderr
     explained = json.loads(done.stdout)
     assert explained["prediction"]["spans"] == [] and explained["prediction"]["attributes"] == {}

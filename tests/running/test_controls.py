@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
+from inprocess import avebench_here
 from PIL import Image
 
 from avebench.contracts.controls import Control, with_control
@@ -116,7 +116,7 @@ def test_a_system_that_reads_pictures_is_misled_by_others(tmp_path: Path) -> Non
     rows = [("own", "")] + [(name, f'control = {{ pictures = "{name}" }}') for name in ("shuffled", "zero", "none")]
     table = "".join(f'[[rows]]\nlabel = "{label}"\nmodel = "reader"\n{control}\n' for label, control in rows)
     (tmp_path / "mine.toml").write_text(TABLE + table)
-    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--plugin", "reader.py", "--no-mlflow")
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", "--plugin", "reader.py", "--no-mlflow")
     assert done.returncode == 0, done.stderr
     results = _results(tmp_path)
     f1 = {row: result["scores"]["metrics"]["tag_f1"]["value"] for row, result in results.items()}  # type: ignore[index]
@@ -141,7 +141,7 @@ def test_one_training_serves_all_tests_of_it(tmp_path: Path, tiny_bert: Path, ti
     table = "".join(f'[[rows]]\nlabel = "{label}"\n{common}{control}\n' for label, control in rows.items())
     (tmp_path / "mine.toml").write_text(TABLE + table + training)
     run = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--text-encoder", str(tiny_bert))
-    done = avebench(tmp_path, *run, "--set", f"image_encoder={tiny_resnet}", "--jobs", "2")
+    done = avebench_here(tmp_path, *run, "--set", f"image_encoder={tiny_resnet}", "--jobs", "2")
     assert done.returncode == 0, done.stderr
     # What needs a training that is under way gives way to what does not, and keeps no process waiting.
     started = [line.removesuffix(" #0: started") for line in done.stderr.splitlines() if line.endswith("started")]

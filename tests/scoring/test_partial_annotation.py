@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import avebench
 from hypothesis import given
 from hypothesis import strategies as st
+from inprocess import avebench_here
 
 from avebench.contracts.examples import Example, Prediction, Span
 from avebench.data.annotation import annotation_notes, audit, stored_counts
@@ -128,7 +128,7 @@ def pairs_only(tmp_path: Path) -> Path:
 
 
 def test_a_tagger_is_refused_data_without_spans_and_their_values_can_be_found(tmp_path: Path, pairs_only: Path) -> None:
-    said = avebench(
+    said = avebench_here(
         tmp_path, "run", "table6", "--rows", "dictionary", "--dataset", "jsonl", "--data", "data", "--no-mlflow"
     )
     assert said.returncode == 2
@@ -136,7 +136,7 @@ def test_a_tagger_is_refused_data_without_spans_and_their_values_can_be_found(tm
     assert "`avebench data spans jsonl --data data NEW_FOLDER` finds the values" in said.stderr.replace(
         str(tmp_path) + "/", ""
     )
-    report = avebench(tmp_path, "report", "--format", "md")
+    report = avebench_here(tmp_path, "report", "--format", "md")
     assert "dictionary of table6" in report.stdout and "failed: The training examples have no spans" in report.stdout
     notes = convert(LocatedDataset(open_dataset("jsonl", pairs_only, {})), tmp_path / "located")
     assert [notes[f"train: values {kind}"] for kind in ("found once", "found several times", "not found")] == [2, 1, 1]
@@ -148,7 +148,7 @@ def test_a_tagger_is_refused_data_without_spans_and_their_values_can_be_found(tm
     }
     assert [(span.start, span.end) for span in second.spans] == [(0, 4)] and not third.spans
     assert second.pairs == {"Color": frozenset({"navy blue", "blue"})}  # What was annotated stays.
-    ran = avebench(
+    ran = avebench_here(
         tmp_path, "run", "table6", "--rows", "dictionary", "--dataset", "jsonl", "--data", "located", "--no-mlflow"
     )
     assert ran.returncode == 0, ran.stderr
@@ -179,9 +179,9 @@ def test_a_table_of_ones_own_brings_its_published_figures(tmp_path: Path) -> Non
     path.write_text(OWN.replace("FIGURES", 'tag_f1 = 59.19, source = "Doe 2020, Table 3"'))
     published = published_of(load_experiment(path).rows[0])
     assert published is not None and (published.figures, published.place) == ({"tag_f1": 59.19}, "Doe 2020, Table 3")
-    ran = avebench(tmp_path, "run", "mine.toml", "--no-mlflow")
+    ran = avebench_here(tmp_path, "run", "mine.toml", "--no-mlflow")
     assert "59.19" in ran.stdout and "Published: Doe 2020, Table 3." in ran.stdout
-    assert avebench(tmp_path, "report", "mine.toml").returncode == 0
+    assert avebench_here(tmp_path, "report", "mine.toml").returncode == 0
     assert "Doe 2020, Table 3" in (tmp_path / "report.html").read_text()
 
 
