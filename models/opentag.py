@@ -30,8 +30,9 @@ from avebench.contracts.examples import AttributeSchema, Example, Prediction, pa
 from avebench.contracts.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.nn.crf import CRF
-from avebench.nn.neural import Batch, NeuralModel, padded
-from avebench.nn.ragged import prefix_mask, run_lstm
+from avebench.nn.lstm import run_lstm
+from avebench.nn.neural import Batch, NeuralModel
+from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.word_vectors import UnitEmbeddings, learn_units
 
 CARD = ModelCard(

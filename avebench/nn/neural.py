@@ -8,9 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
@@ -167,11 +165,3 @@ def move(batch: Batch, device: torch.device) -> Batch:
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for name, value in batch.items()
     }
-
-
-def padded(rows: Sequence[NDArray[np.int32]], value: int = 0) -> Tensor:
-    """Return the rows as one long tensor (B, W), W at least 1, filled up with `value`."""
-    table = np.full((len(rows), max([1, *(len(row) for row in rows)])), value, dtype=np.int64)
-    for number, row in enumerate(rows):
-        table[number, : len(row)] = row
-    return torch.from_numpy(table)

@@ -28,7 +28,8 @@ from avebench.store.results import shown_data
 KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
 
-
+PACKAGE = "__init__.py"
+"""The file that makes a folder a package."""
 LATER_OPTIONS: dict[str, Any] = {"long_texts": "window"}
 """Options that came after results had been recorded, with the values that stay out of keys: they change nothing there.
 
@@ -139,11 +140,23 @@ def _core_digest() -> str:
     return sha256([file_digest(source) for source in sources])
 
 
-@cache
 def _source_digests(system: Plugin) -> list[str]:
-    """Return the hashes of what a plug-in's `Config` may be made of: its file, or all modules beside a packaged one."""
-    beside = [system.source] if system.origin.endswith(".py") else sorted(system.source.parent.glob("*.py"))
-    return [file_digest(source) for source in beside]
+    """Return the hashes of what a plug-in's `Config` may be made of: its file, or all modules around a packaged one."""
+    return [file_digest(system.source)] if system.origin.endswith(".py") else _digests_around(system.source.parent)
+
+
+@cache
+def _digests_around(folder: Path) -> list[str]:
+    """Return the hashes of all modules of the outermost package that a folder is in; for a family, all of `models/`.
+
+    Modules that are in no package stand beside each other alone.
+    """
+    if not (folder / PACKAGE).is_file():
+        return [file_digest(source) for source in sorted(folder.glob("*.py"))]
+    root = folder
+    while (root.parent / PACKAGE).is_file():
+        root = root.parent
+    return [file_digest(source) for source in sorted(root.rglob("*.py"))]
 
 
 def resolve(row: Row, overrides: Overrides, defaults: Mapping[str, Any], train_fraction: float) -> Resolved:

@@ -7,9 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avebench.models.dram import DyNetGuidance, NameGuidance, PrototypeGuidance, RangeClassifier, TextRelatedEmbeddings
-from avebench.models.dram_blocks import WarmUp, selected_pairs
-from avebench.models.dram_names import NameEncoder
+from avebench.models.dram.blocks import (
+    DyNetGuidance,
+    NameGuidance,
+    PrototypeGuidance,
+    RangeClassifier,
+    TextRelatedEmbeddings,
+    WarmUp,
+    selected_pairs,
+)
+from avebench.models.dram.names import NameEncoder
 from avebench.nn.bilstm_crf import BiLSTMCRF
 from avebench.nn.image_encoder import patches_of
 from avebench.nn.text_encoder import TextEncoder

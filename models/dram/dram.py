@@ -47,7 +47,7 @@ from avebench.contracts.examples import (
 )
 from avebench.contracts.explanation import Explanation, Figures
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.dram_blocks import (
+from avebench.models.dram.blocks import (
     DyNetGuidance,
     NameGuidance,
     PrototypeGuidance,
@@ -57,13 +57,14 @@ from avebench.models.dram_blocks import (
     cosines,
     selected_pairs,
 )
-from avebench.models.dram_config import Config
-from avebench.models.dram_names import NameEncoder
-from avebench.models.dram_stream import JointStream, Read, TextStream, packed
-from avebench.models.dram_text import RELEASED_WIDTH, Labeller, Tags, TagSet, Text, padded_tags
-from avebench.models.pictures import Pictures
+from avebench.models.dram.config import Config
+from avebench.models.dram.names import NameEncoder
+from avebench.models.dram.stream import JointStream, Read, TextStream, packed
+from avebench.models.dram.text import RELEASED_WIDTH, Labeller, Tags, TagSet, Text
+from avebench.models.shared.pictures import Pictures
 from avebench.nn.bilstm_crf import BiLSTMCRF
 from avebench.nn.neural import Batch, NeuralModel, move
+from avebench.nn.ragged import padded
 from avebench.nn.text_encoder import TextEncoder
 
 __all__ = [
@@ -235,7 +236,7 @@ class Model(NeuralModel):
         if self.pictures is not None:
             batch |= self.pictures.collate([example.example for example in encoded])
         if self.config.arm == "none":
-            batch["tags"] = padded_tags([example.tags for example in encoded], batch["width"])
+            batch["tags"] = padded([example.tags for example in encoded], width=batch["width"])
         else:
             batch["gold"] = torch.zeros(len(encoded), len(self.attributes), dtype=torch.bool)
             for row, example in zip(batch["gold"], encoded, strict=True):
@@ -293,7 +294,7 @@ class Model(NeuralModel):
             return scores.new_zeros(())
         pairs = list(zip(rows.tolist(), attributes.tolist(), strict=True))
         guided, lengths, scored = self._guided(states, rows, attributes, batch)
-        tags = padded_tags([_target(batch["examples"][row], number) for row, number in pairs], states.size(1))
+        tags = padded([_target(batch["examples"][row], number) for row, number in pairs], width=states.size(1))
         tags = tags.to(states.device)
         if config.range_gradient == "soft":
             # The factor is 1; only its gradient is that of the score.

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from avebench.contracts.model import EncoderConfig, LongTexts, TrainingConfig
-from avebench.models.dram_blocks import Initialisation, Output
-from avebench.models.dram_names import NameUse
-from avebench.models.dram_stream import PatchPosition
-from avebench.models.dram_text import Labelling
+from avebench.models.dram.blocks import Initialisation, Output
+from avebench.models.dram.names import NameUse
+from avebench.models.dram.stream import PatchPosition
+from avebench.models.dram.text import Labelling
 from avebench.nn.image_encoder import BatchNorm, Layout, Normalisation
 from avebench.nn.text_encoder import Pooling
 

@@ -14,8 +14,8 @@ has at most 10,000 words. The authors' code pads every sentence to 50 positions,
 before it. Batches are drawn with replacement (`training.order` "sampled").
 
 The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table. Departures: weights start as those of
-`avebench.nn.bilstm`; text is lower-cased; `_PAD` and `_UNK` are never predicted.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
+`avebench.nn.lstm`; text is lower-cased; `_PAD` and `_UNK` are never predicted.
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling.labels`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import Digits, Scores, WordConfig, WordModel, word_embedding
-from avebench.nn.additive_attention import AdditiveAttention, glorot
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import AdditiveAttention, glorot
+from avebench.models.slot_filling.labels import Scores
+from avebench.models.slot_filling.words import Digits, WordConfig, WordModel, word_embedding
+from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
 __all__ = ["CARD", "AttentionBiRNN", "Config", "Model"]

@@ -8,12 +8,12 @@ The loss is the mean cross-entropy over all steps of the batch; the intent is on
 best tag is predicted, at EOS the best intent: outputs that a step never has as a target are left out.
 The authors' code runs the backward LSTM without turning its states back, so that its half is reversed in time; here it
 is the ordinary BiLSTM of the paper. Its Keras weights start otherwise in part; here they start as those of
-`avebench.nn.bilstm`. It has early stopping with a patience of 10 epochs on the validation loss, which within its 10
+`avebench.nn.lstm`. It has early stopping with a patience of 10 epochs on the validation loss, which within its 10
 epochs never stops: the last weights are kept.
 
 On product data (ours; there is no code) tags and attributes have output layers of their own, the one of attributes
-(sigmoids, see `avebench.models.slot_filling`) over the final states of both directions (`sentence` "final") or over the
-state at EOS ("eos"). The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table.
+(sigmoids, see `avebench.models.slot_filling.labels`) over the final states of both directions (`sentence` "final") or
+over the state at EOS ("eos"). The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from torch.nn import functional
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import Reduction, Scores, WordConfig, WordModel, slot_losses, word_embedding
-from avebench.nn.additive_attention import glorot
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import glorot
+from avebench.models.slot_filling.labels import Scores, slot_losses
+from avebench.models.slot_filling.words import Reduction, WordConfig, WordModel, word_embedding
+from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
 CARD = ModelCard(

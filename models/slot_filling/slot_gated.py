@@ -22,7 +22,7 @@ batch. `_PAD` and `_UNK` are never predicted. Gold tags and intents that trainin
 the scores, where the code makes them `_UNK` (SNIPS has none). Text is lower-cased. The order of the two updates, which
 its graph leaves open, is fixed. The norm of the embedding's gradient is that of its rows, not of every occurrence of a
 word. Early stopping begins after half of the epochs; the code may stop before.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling.labels`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import Digits, Reduction, Scores, WordConfig, WordModel, word_embedding
-from avebench.nn.additive_attention import AdditiveAttention, glorot
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import AdditiveAttention, glorot
+from avebench.models.slot_filling.labels import Scores
+from avebench.models.slot_filling.words import Digits, Reduction, WordConfig, WordModel, word_embedding
+from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
 __all__ = ["CARD", "Config", "Model", "SlotGate", "SlotGatedNetwork"]

@@ -1,6 +1,6 @@
 """JAVE (Zhu et al., EMNLP 2020), text only: attributes of a sentence and tags of its units, learnt together.
 
-`JaveNetwork` holds the equations; `avebench.models.m_jave` adds pictures. States of units come from a frozen BERT
+`JaveNetwork` holds the equations; `avebench.models.jave.m_jave` adds pictures. States of units come from a frozen BERT
 (default), a tuned one, a BiLSTM, or the release's own files. Loss of a batch, as in the authors' code
 
     sum over sentences of  L_value + L_attribute + 0.5 L_KL
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, gold_attributes, pairs_from_spans
 from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
-from avebench.models.jave_network import (
+from avebench.models.jave.network import (
     AttentionNorm,
     JaveNetwork,
     JaveOutput,
@@ -40,11 +40,11 @@ from avebench.models.jave_network import (
     attribute_loss,
     kl_divergence,
 )
-from avebench.models.jave_release import SPECIALS, read_vocabulary
-from avebench.models.jave_text import Text, texts_of
+from avebench.models.jave.release import SPECIALS, read_vocabulary
+from avebench.models.jave.text import Text, texts_of
 from avebench.nn.bilstm_crf import BiLSTMCRF
-from avebench.nn.neural import Batch, NeuralModel, padded
-from avebench.nn.ragged import prefix_mask
+from avebench.nn.neural import Batch, NeuralModel
+from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import Pooling
 from avebench.nn.word_vectors import learn_units
 

@@ -13,7 +13,7 @@ settings of the usual port (monologg/JointBERT): batch 32, linear decay, norm 1,
 CRF runs over words, one state each; the port's sees further pieces, [CLS], [SEP] and padding as words with the tag PAD,
 learns transitions through them, and decodes without a mask. `_PAD` and `_UNK` are never predicted. Its evaluation of
 every 200 steps changes nothing (the last weights are kept). An encoder without a pretrained pooler starts a new one.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling.labels`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
 from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import IGNORED, Labels, Scores, padded, slot_losses
+from avebench.models.slot_filling.labels import IGNORED, Labels, Scores, slot_losses
 from avebench.nn.crf import CRF
 from avebench.nn.neural import Batch, NeuralModel
-from avebench.nn.ragged import prefix_mask
+from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import EncodedText, TextEncoder
 
 CARD = ModelCard(

@@ -1,7 +1,7 @@
 """M-JAVE (Zhu et al., EMNLP 2020): JAVE with the picture's regions, through a global and a regional gate.
 
-Everything but the pictures is in `avebench.models.jave`, the equations in `avebench.models.jave_network`. Regions are
-the patches of a picture encoder, which is frozen as in the paper (each picture is encoded once and kept on disk) or
+Everything but the pictures is in `avebench.models.jave.jave`, the equations in `avebench.models.jave.network`. Regions
+are the patches of a picture encoder, which is frozen as in the paper (each picture is encoded once and kept on disk) or
 tuned; the pooled vector is their mean, as in a ResNet, or that of the release's own files. A product without a picture
 has zeros, so that all that pictures add vanishes.
 
@@ -19,9 +19,9 @@ from pydantic import Field
 from torch import Tensor
 
 from avebench.contracts.model import ModelCard
-from avebench.models import jave
-from avebench.models.jave_network import Images, JaveNetwork
-from avebench.models.pictures import Pictures
+from avebench.models.jave import jave
+from avebench.models.jave.network import Images, JaveNetwork
+from avebench.models.shared.pictures import Pictures
 from avebench.nn.image_encoder import BatchNorm, Normalisation
 from avebench.nn.neural import Batch
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -136,14 +135,6 @@ class Labeller:
     def _positions(self, batch: Mapping[str, Tensor]) -> int:
         """Return S, the number of positions of the decoder."""
         return batch["ids"].size(1) if self.pieces else batch["first"].size(1)
-
-
-def padded_tags(rows: Sequence[Tags], width: int) -> Tensor:
-    """Return tags (B, width), O behind a row's last."""
-    table = np.zeros((len(rows), width), dtype=np.int64)
-    for target, row in zip(table, rows, strict=True):
-        target[: len(row)] = row
-    return torch.from_numpy(table)
 
 
 def whole(encoder: TextEncoder, text: str) -> Tags:
