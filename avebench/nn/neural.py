@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,3 +165,13 @@ def move(batch: Batch, device: torch.device) -> Batch:
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for name, value in batch.items()
     }
+
+
+def parameters_by_home(model: nn.Module, homes: Mapping[str, str]) -> dict[str, list[nn.Parameter]]:
+    """Return the trainable parameters by group: `homes` maps the start of a name to a group, others are `default`."""
+    groups: dict[str, list[nn.Parameter]] = {group: [] for group in [*homes.values(), "default"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            home = next((group for start, group in homes.items() if name.startswith(start)), "default")
+            groups[home].append(parameter)
+    return groups

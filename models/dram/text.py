@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from avebench.contracts.examples import Example, Span
+from avebench.contracts.explanation import Figures
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.nn.neural import Batch
@@ -120,6 +122,13 @@ class Labeller:
         chosen = [path[start] for start in text.pieces.first.tolist()] if self.pieces else path
         plain = tags.plain(chosen) + ["O"] * text.pieces.truncated
         return tags_to_spans(plain, text.tokens, scheme)
+
+    def of_units(self, rows: Tensor, text: Text) -> Figures:
+        """Return the rows (U, K) of the units that fit, out of those (S, K) of the decoder's positions."""
+        first = torch.from_numpy(text.pieces.first).to(rows.device).long()
+        places = first if self.pieces else torch.arange(len(first), device=rows.device)
+        found: Figures = rows[places].float().cpu().numpy()
+        return found
 
     def collate(self, texts: Sequence[Text]) -> Batch:
         """Return the encoder's batch, `scored` positions, and `lengths`, the positions that the BiLSTM reads."""

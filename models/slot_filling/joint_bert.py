@@ -30,9 +30,10 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
 from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
+from avebench.models.shared.encoder_model import EncoderModel
 from avebench.models.slot_filling.labels import IGNORED, Labels, Scores, slot_losses
 from avebench.nn.crf import CRF
-from avebench.nn.neural import Batch, NeuralModel
+from avebench.nn.neural import Batch, parameters_by_home
 from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import EncodedText, TextEncoder
 
@@ -67,7 +68,6 @@ class Config(EncoderConfig):
     }
 
     text_encoder: str = "bert-base-uncased"
-    """Hub id in the local cache, folder, `minilm` or `demo`."""
     crf: bool = False
     """Whether a CRF stands over the tag logits."""
     max_pieces: int | None = Field(default=50, ge=3)
@@ -85,10 +85,6 @@ class Config(EncoderConfig):
         selection="sentence_accuracy or tag_f1",
     )
 
-    def pretrained(self) -> dict[str, str]:
-        """Return the encoder by its role."""
-        return {"text_encoder": self.text_encoder}
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -100,7 +96,7 @@ class Encoded:
     target: NDArray[Any]
 
 
-class Model(NeuralModel):
+class Model(EncoderModel):
     """Joint-BERT."""
 
     config: Config
@@ -126,21 +122,9 @@ class Model(NeuralModel):
         text = self.text_encoder.encode(example)
         return Encoded(example, text, self.labels.tag_ids(example)[: len(text.first)], self.labels.target(example))
 
-    def length(self, encoded: Encoded) -> int:
-        """Return the number of word pieces."""
-        return encoded.text.pieces
-
-    def truncated(self, encoded: Encoded) -> int:
-        """Return the number of units beyond the limit; they are tagged O."""
-        return encoded.text.truncated
-
-    def beyond(self, encoded: Encoded) -> int:
-        """Return the number of units beyond the limit, read in further windows or not."""
-        return encoded.text.beyond
-
-    def text_limit(self) -> int:
-        """Return the word pieces that are read at once."""
-        return self.text_encoder.limit
+    def pieces(self, encoded: Encoded) -> EncodedText:
+        """Return the word pieces of an encoded example."""
+        return encoded.text
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return the encoder's batch with `tags` (B, S), `targets` (B,) or (B, N), and the encoded `examples`."""
@@ -191,7 +175,4 @@ class Model(NeuralModel):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the pretrained encoder and the new layers apart."""
-        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "default": []}
-        for name, parameter in self.named_parameters():
-            groups["text_encoder" if name.startswith("text_encoder.") else "default"].append(parameter)
-        return groups
+        return parameters_by_home(self, {"text_encoder.": "text_encoder"})

@@ -29,7 +29,15 @@ from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.slot_filling.attention import glorot
 from avebench.models.slot_filling.labels import Scores, slot_losses
-from avebench.models.slot_filling.words import Reduction, WordConfig, WordModel, word_embedding
+from avebench.models.slot_filling.words import (
+    PRODUCTS_LOOP,
+    SNIPS_LOOP,
+    SNIPS_SIZES,
+    Reduction,
+    WordConfig,
+    WordModel,
+    word_embedding,
+)
 from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
@@ -50,24 +58,8 @@ class Config(WordConfig):
     """Options of RNN-LSTM; the defaults are the paper's."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "snips": {
-            "embedding_size": 64,
-            "hidden_size": 64,
-            "digits": "words",
-            "reduction": "sum",
-            "update": "separate",
-            "training": {
-                "batch_size": 16,
-                "epochs": 20,
-                "patience": 6,
-                "order": "sequential",
-                "clip_norm": 5.0,
-                "selection": "sentence_accuracy or tag_f1",
-            },
-        },
-        "products": {
-            "training": {"batch_size": 128, "epochs": 50, "order": "bucketed", "selection": "tag_f1"},
-        },
+        "snips": {**SNIPS_SIZES, "training": {**SNIPS_LOOP, "batch_size": 16, "clip_norm": 5.0}},
+        "products": {"training": {**PRODUCTS_LOOP, "selection": "tag_f1"}},
     }
 
     embedding_size: int = Field(default=100, ge=1)

@@ -38,7 +38,15 @@ from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.slot_filling.attention import AdditiveAttention, glorot
 from avebench.models.slot_filling.labels import Scores
-from avebench.models.slot_filling.words import Digits, Reduction, WordConfig, WordModel, word_embedding
+from avebench.models.slot_filling.words import (
+    PRODUCTS_LOOP,
+    SNIPS_LOOP,
+    Digits,
+    Reduction,
+    WordConfig,
+    WordModel,
+    word_embedding,
+)
 from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
@@ -72,7 +80,7 @@ class Config(WordConfig):
             "reduction": "sentence",
             "update": "joint",
             "masked": True,
-            "training": {"batch_size": 128, "epochs": 50, "order": "bucketed", "patience": None},
+            "training": {**PRODUCTS_LOOP, "patience": None},
         },
     }
 
@@ -92,10 +100,7 @@ class Config(WordConfig):
         learning_rates={"default": 1e-3},
         clip_norm=5.0,
         batch_size=16,
-        epochs=20,
-        patience=6,
-        order="sequential",
-        selection="sentence_accuracy or tag_f1",
+        **SNIPS_LOOP,
     )
 
 

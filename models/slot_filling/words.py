@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,23 @@ from avebench.nn.ragged import padded
 
 Digits = Literal["keep", "words", "characters"]
 Reduction = Literal["sum", "sentence", "token"]
+SNIPS_LOOP: Mapping[str, Any] = {
+    "epochs": 20,
+    "patience": 6,
+    "order": "sequential",
+    "selection": "sentence_accuracy or tag_f1",
+}
+"""How Slot-Gated's authors train, and so every row of their table."""
+SNIPS_SIZES: Mapping[str, Any] = {
+    "embedding_size": 64,
+    "hidden_size": 64,
+    "digits": "words",
+    "reduction": "sum",
+    "update": "separate",
+}
+"""Sizes and data treatment of that table, for the other systems in it."""
+PRODUCTS_LOOP: Mapping[str, Any] = {"batch_size": 128, "epochs": 50, "order": "bucketed"}
+"""Training on product data (ours)."""
 
 
 class WordConfig(TrainedConfig):
