@@ -16,8 +16,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import AttributeSchema, Example, pairs_from_spans
 from avebench.contracts.tagging import orphans, tags_to_spans
 from avebench.data.columntags import UNLABELLED, Scheme, bio_tags, is_tag, wrong_tag
@@ -63,15 +62,12 @@ class Options(DatasetOptions):
     added: ClassVar[frozenset[str]] = frozenset({"scheme", "comments", "unlabelled"})
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads BIO columns. `Example.id` is the split and the number of the sentence in it, counted from 1."""
 
-    folder: Path
     options: Options
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError("The data set 'conll' is your own folder. Name it with --data DIR.")
         super().__init__(card, folder, options)
         self._schema: AttributeSchema | None = None
 
@@ -80,7 +76,7 @@ class Dataset(BaseDataset):
         check_split(split)
         counts: Counter[str] = Counter()
         yield from examples_of(self._records(split, counts))
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items() if count})
+        self.note(split, +counts)
 
     def schema(self) -> AttributeSchema:
         """Return the types of the three splits, sorted."""

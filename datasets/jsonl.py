@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import INTENT, AttributeSchema, Example, Units, gold_attributes
 from avebench.data.gold import KEYS, gold_example, image_path
 from avebench.data.jsonlines import FieldError, parse_object
@@ -38,15 +37,12 @@ class Options(DatasetOptions):
     """Units of a line without `tokens`: words and punctuation marks, or characters (Chinese)."""
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads gold JSONL. Offsets are Unicode code points of `text`, end exclusive; faults name file, line and field."""
 
-    folder: Path
     options: Options
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError("The data set 'jsonl' is your own folder. Name it with --data DIR.")
         super().__init__(card, folder, options)
         self._schema: AttributeSchema | None = None
 
@@ -55,7 +51,7 @@ class Dataset(BaseDataset):
         check_split(split)
         counts: Counter[str] = Counter()
         yield from examples_of(self._records(split, set(), counts))
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return the attributes and the intents of the three splits, sorted."""

@@ -20,8 +20,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import INTENT, UNKNOWN, AttributeSchema, Example, pairs_from_spans
 from avebench.contracts.tagging import orphans, split_tag, tags_to_spans
 from avebench.data.columntags import bio_tags, is_tag, wrong_tag
@@ -68,15 +67,12 @@ class _Row:
     """How many tags were those of another scheme, read as BIO."""
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads utterances. `Example.id` is the split and the line number; every example has exactly one intent."""
 
-    folder: Path
     options: Options
 
     def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError(f"The data set 'slots' needs its folder. {card.obtain}")
         super().__init__(card, folder, options)
         self._known: tuple[frozenset[str], frozenset[str]] | None = None
 
@@ -90,7 +86,7 @@ class Dataset(BaseDataset):
             if self.options.unseen == "unknown":
                 row = _mapped(row, tags, intents, counts)
             yield self._example(split, row)
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return the slot types and the intents of the training split, each sorted."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from avebench.contracts.registry import plugins
-from avebench.datasets import demo
+from avebench.datasets.demo import demo
 from avebench.planning.experiment import experiment_names
 from avebench.store.results import Result, load_result
 from avebench.tables.result_tables import check_invariants
