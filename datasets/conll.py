@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -67,10 +68,6 @@ class Dataset(FolderDataset):
 
     options: Options
 
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        super().__init__(card, folder, options)
-        self._schema: AttributeSchema | None = None
-
     def read(self, split: str) -> Iterator[Example]:
         """Yield the sentences of `split` in file order; AvebenchError at the first fault."""
         check_split(split)
@@ -80,15 +77,17 @@ class Dataset(FolderDataset):
 
     def schema(self) -> AttributeSchema:
         """Return the types of the three splits, sorted."""
-        if self._schema is None:
-            types = {
-                span.attribute
-                for split in SPLITS
-                for example in examples_of(self._records(split, Counter()))
-                for span in example.spans
-            }
-            self._schema = AttributeSchema(tuple(sorted(types)), self.options.units)
         return self._schema
+
+    @cached_property
+    def _schema(self) -> AttributeSchema:
+        types = {
+            span.attribute
+            for split in SPLITS
+            for example in examples_of(self._records(split, Counter()))
+            for span in example.spans
+        }
+        return AttributeSchema(tuple(sorted(types)), self.options.units)
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault of the three files."""

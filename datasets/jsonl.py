@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,6 @@ class Dataset(FolderDataset):
 
     options: Options
 
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        super().__init__(card, folder, options)
-        self._schema: AttributeSchema | None = None
-
     def read(self, split: str) -> Iterator[Example]:
         """Yield the examples of `split` in file order; AvebenchError at the first fault."""
         check_split(split)
@@ -55,19 +52,21 @@ class Dataset(FolderDataset):
 
     def schema(self) -> AttributeSchema:
         """Return the attributes and the intents of the three splits, sorted."""
-        if self._schema is None:
-            attributes: set[str] = set()
-            intents: set[str] = set()
-            without: tuple[str, str] | None = None
-            for split in SPLITS:
-                for example in examples_of(self._records(split, set(), None)):
-                    attributes.update(gold_attributes(example))
-                    intents.update(example.pairs.get(INTENT, ()))
-                    without = without if INTENT in example.pairs else without or (split, example.id)
-            if intents and without is not None:
-                raise AvebenchError(str(_no_intent(*without)))
-            self._schema = AttributeSchema(tuple(sorted(attributes)), self.options.units, tuple(sorted(intents)))
         return self._schema
+
+    @cached_property
+    def _schema(self) -> AttributeSchema:
+        attributes: set[str] = set()
+        intents: set[str] = set()
+        without: tuple[str, str] | None = None
+        for split in SPLITS:
+            for example in examples_of(self._records(split, set(), None)):
+                attributes.update(gold_attributes(example))
+                intents.update(example.pairs.get(INTENT, ()))
+                without = without if INTENT in example.pairs else without or (split, example.id)
+        if intents and without is not None:
+            raise AvebenchError(str(_no_intent(*without)))
+        return AttributeSchema(tuple(sorted(attributes)), self.options.units, tuple(sorted(intents)))
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault of the three files and of the pictures they name."""

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,6 @@ class Dataset(FolderDataset):
 
     options: Options
 
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        super().__init__(card, folder, options)
-        self._schema: AttributeSchema | None = None
-
     def read(self, split: str) -> Iterator[Example]:
         """Yield the sentences of `split` in file order; AvebenchError at the first fault.
 
@@ -106,10 +103,12 @@ class Dataset(FolderDataset):
 
     def schema(self) -> AttributeSchema:
         """Return the sorted set of the attributes of the three splits; without the `[PAD]` of the released code."""
-        if self._schema is None:
-            attributes = {attribute for split in SPLITS for example in self.read(split) for attribute in example.pairs}
-            self._schema = AttributeSchema(tuple(sorted(attributes)), "character")
         return self._schema
+
+    @cached_property
+    def _schema(self) -> AttributeSchema:
+        attributes = {attribute for split in SPLITS for example in self.read(split) for attribute in example.pairs}
+        return AttributeSchema(tuple(sorted(attributes)), "character")
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault: lines that are wrong or would be dropped, repeated ids, pictures missing or broken."""

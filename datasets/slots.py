@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -72,14 +73,10 @@ class Dataset(FolderDataset):
 
     options: Options
 
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        super().__init__(card, folder, options)
-        self._known: tuple[frozenset[str], frozenset[str]] | None = None
-
     def read(self, split: str) -> Iterator[Example]:
         """Yield the utterances of `split` in file order; AvebenchError at the first fault."""
         check_split(split)
-        tags, intents = self._training_labels()
+        tags, intents = self._training_labels
         counts: Counter[str] = Counter()
         for row in self._sound_rows(split):
             _count_orphans(row, counts)
@@ -90,7 +87,7 @@ class Dataset(FolderDataset):
 
     def schema(self) -> AttributeSchema:
         """Return the slot types and the intents of the training split, each sorted."""
-        tags, intents = self._training_labels()
+        tags, intents = self._training_labels
         types = {split_tag(tag)[1] for tag in tags} - {""}
         return AttributeSchema(tuple(sorted(types)), "word", tuple(sorted(intents)))
 
@@ -159,16 +156,15 @@ class Dataset(FolderDataset):
         choices = [self.folder / name for name in FOLDERS[split]]
         return next((folder for folder in choices if folder.is_dir()), choices[0])
 
+    @cached_property
     def _training_labels(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the tags and the intents of the training split; AvebenchError at its first fault."""
-        if self._known is None:
-            tags: set[str] = set()
-            intents: set[str] = set()
-            for row in self._sound_rows("train"):
-                tags.update(row.tags)
-                intents.add(row.intent)
-            self._known = frozenset(tags), frozenset(intents)
-        return self._known
+        """The tags and the intents of the training split; AvebenchError at its first fault."""
+        tags: set[str] = set()
+        intents: set[str] = set()
+        for row in self._sound_rows("train"):
+            tags.update(row.tags)
+            intents.add(row.intent)
+        return frozenset(tags), frozenset(intents)
 
     def _sound_rows(self, split: str) -> Iterator[_Row]:
         return examples_of(self._rows(split))
