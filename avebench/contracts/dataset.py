@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -170,6 +170,22 @@ class Dataset(ABC):
         for folder in self.picture_folders():
             digest.update(f"{folder_digest(folder)}\n".encode())
         return digest.hexdigest()
+
+
+class FolderDataset(Dataset):
+    """A data set whose files lie in a folder, without which it is not opened."""
+
+    folder: Path
+
+    def __init__(self, card: DatasetCard, folder: Path | None, options: Any) -> None:
+        if folder is None:
+            lacks = "is your own folder. Name it with --data DIR." if card.own else f"needs its folder. {card.obtain}"
+            raise AvebenchError(f"The data set '{card.name}' {lacks}")
+        super().__init__(card, folder, options)
+
+    def note(self, split: str, counts: Mapping[str, int]) -> None:
+        """Keep what was counted while `split` was read."""
+        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
 
 
 def check_split(split: str, splits: tuple[str, ...] = SPLITS) -> None:

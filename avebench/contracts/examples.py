@@ -5,7 +5,7 @@ All offsets are Unicode code points of the text as stored, end exclusive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,6 +137,17 @@ def pairs_from_spans(text: str, spans: Sequence[Span]) -> dict[str, frozenset[st
     for span in spans:
         found.setdefault(span.attribute, set()).add(text[span.start : span.end])
     return {attribute: frozenset(values) for attribute, values in found.items()}
+
+
+def prediction_of(example: Example, spans: Iterable[Span]) -> Prediction:
+    """Return the prediction of a system that only finds spans: the attributes that have one, each with score 1."""
+    found = tuple(spans)
+    return Prediction(
+        id=example.id,
+        attributes={span.attribute: 1.0 for span in found},
+        pairs=pairs_from_spans(example.text, found),
+        spans=found,
+    )
 
 
 def gold_attributes(gold: Example) -> frozenset[str]:

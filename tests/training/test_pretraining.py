@@ -81,7 +81,7 @@ def test_merges_worked_by_hand() -> None:
 
 def test_pieces_do_not_depend_on_the_order_of_hash_tables() -> None:
     code = (
-        "from avebench.datasets.demo_generator import generate; from avebench.training.wordpieces import learn_pieces;"
+        "from avebench.datasets.demo.generator import generate; from avebench.training.wordpieces import learn_pieces;"
         "print(*learn_pieces((example.text for example in generate('train', 300)), 500))"
     )
     printed = {
