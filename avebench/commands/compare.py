@@ -17,14 +17,13 @@ from avebench.analysis.comparison.finished_rows import (
     CellsFailedError,
     Finished,
     finish_rows,
-    recorded_files,
+    recorded_by_row,
     recorded_rows,
 )
 from avebench.analysis.comparison.verdict import answers, comparison_table, example_lines, only_right_ids, rendered
 from avebench.analysis.recording import recorded_folder
 from avebench.contracts.registry import plugins
 from avebench.data.opening import is_here
-from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError, near_matches
 from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Request, make_plan
@@ -100,7 +99,8 @@ def _recorded(question: Question, request: Request) -> tuple[Experiment, Finishe
         for dataset in [request.dataset] if request.dataset else [experiment.dataset, _built_in()]:
             folder = recorded_folder(Path(name).stem, dataset, request.train_fraction)
             tried.append(str(folder))
-            if not all(recorded_files(folder, row.label) for row in rows):
+            recorded = recorded_by_row(folder, rows)
+            if not all(recorded):
                 continue
             if request.settings or request.profile or request.missing_images:
                 why = (
@@ -109,7 +109,7 @@ def _recorded(question: Question, request: Request) -> tuple[Experiment, Finishe
                 raise AvebenchError(
                     f"{why}Recorded results are compared as they are: leave --profile, --set and the encoders out."
                 )
-            finished = recorded_rows(folder, rows, question.repetitions, request.data)
+            finished = recorded_rows(folder, rows, recorded, question.repetitions, request.data)
             foreign = experiment.foreign(dataset, finished.systems[0].results[0].fingerprint)
             return experiment, replace(finished, banner=foreign and f"{foreign}.")
     if not question.recorded:
@@ -138,9 +138,7 @@ def show(comparison: Comparison, finished: Finished, table: Table, examples: int
     if not examples:
         return
     gold = finished.gold or []
-    predictions = [
-        {one.id: one for one in read_predictions(paths[0], gold)} if gold else {} for paths in finished.predictions
-    ]
+    predictions = [{one.id: one for one in read(gold)} if gold else {} for read in finished.predictions]
     print()
     for line in example_lines(comparison, examples, {example.id: example for example in gold}, predictions):
         print(line)

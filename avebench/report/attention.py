@@ -25,7 +25,7 @@ def with_attention(chapters: Sequence[Chapter], out: Path) -> list[Chapter]:
     found = {
         place: _drawings(chapter, out)
         for place, chapter in enumerate(chapters)
-        if chapter.sheet.plan.experiment.kind == "attention"
+        if chapter.stored_table.plan.experiment.kind == "attention"
     }
     images = _fitted([folder / plate.file for folder, drawn, _ in found.values() for plate in drawn.plates])
     shown = list(chapters)
@@ -45,13 +45,13 @@ def with_attention(chapters: Sequence[Chapter], out: Path) -> list[Chapter]:
 
 def _drawings(chapter: Chapter, out: Path) -> tuple[Path, Drawn, list[str]]:
     """Return the folder and the drawings of a chapter's cells, and what is to be said of them."""
-    plan = chapter.sheet.plan
+    plan = chapter.stored_table.plan
     folder = drawings_folder(out, plan)
     drawn = read_drawn(folder)
     ask = f"Run {plan.name} with the trained rows here to draw them: avebench run {plan.name}."
     if drawn is None:
         return folder, Drawn(mark="", cells={}), [f"There are no drawings of attention in {folder}. {ask}"]
-    if not drawn.shows(chapter.sheet.results):
+    if not drawn.shows(chapter.stored_table.results):
         return folder, Drawn(mark="", cells={}), [f"The drawings of attention in {folder} are of other cells. {ask}"]
     return folder, drawn, [*drawn.said, *([] if drawn.plates else ["No example's attention could be drawn."])]
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from avebench.analysis.attention.chosen_examples import Showcase, Shown, values_text
-from avebench.analysis.recording import place_name, slug
+from avebench.analysis.recording import place_name
 from avebench.contracts.examples import Example, printable
 from avebench.files.atomic import write_atomically
 from avebench.files.errors import AvebenchError
 from avebench.planning.cells import Cell, sha256
 from avebench.planning.plan import Plan
 from avebench.running.trained import RECORD, SHOWN, VOCABULARY, WEIGHTS, load_trained
+from avebench.store.recorded import slug
 from avebench.store.results import Result, Store
 
 if TYPE_CHECKING:
