@@ -40,8 +40,14 @@ def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) or value.is_integer() else f"{value:,.2f}"
 
 
-def published_statistics_table(plan: Plan) -> Table:
-    """Return the table of the paper with what is counted in the plan's data set beside it.
+def counted_statistics(plan: Plan) -> dict[str, Any]:
+    """Return all that is counted in the plan's data set, by name; AvebenchError if two of its splits share an id."""
+    data = plan.data
+    return {row.name: row.counted for row in stats_rows(open_dataset(data.name, data.folder, dict(data.options)))}
+
+
+def published_statistics_table(plan: Plan, counted: Mapping[str, Any]) -> Table:
+    """Return the table of the paper with what is `counted` in the plan's data set beside it.
 
     The lines of a table are categories and their total; of a category a data set counts `<category> <figure>`, in total
     `<figure>`. A table of one line is the total.
@@ -49,8 +55,6 @@ def published_statistics_table(plan: Plan) -> Table:
     experiment, data = plan.experiment, plan.data
     prefix = f"{experiment.statistics}/"
     published = {key.removeprefix(prefix): row for key, row in published_rows().items() if key.startswith(prefix)}
-    dataset = open_dataset(data.name, data.folder, dict(data.options))
-    counted = {row.name: row.counted for row in stats_rows(dataset)}
     scaled = {label: _scaled(row) for label, row in published.items()}
     names = list(dict.fromkeys(name for figures in scaled.values() for name in figures))
     columns = [Column(name, name, PUBLISHED) for name in names] + [Column(name, name, COUNTED) for name in names]

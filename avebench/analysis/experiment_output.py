@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avebench.analysis.attention.chosen_examples import AttentionExamples, choose, example_lines, examples_table
-from avebench.analysis.data_statistics import published_statistics_table
+from avebench.analysis.attention.chosen_examples import (
+    AttentionExamples,
+    choose,
+    example_lines,
+    examples_table,
+)
+from avebench.analysis.data_statistics import counted_statistics, published_statistics_table
 from avebench.analysis.fractions import fraction_figure, fraction_table
 from avebench.analysis.range_cost.jobs import Costs
 from avebench.analysis.range_cost.measuring import measure_costs
 from avebench.analysis.range_cost.tables import cost_figure, cost_table
-from avebench.analysis.sweep import Swepts, sweep, sweep_figure, sweep_table
+from avebench.analysis.sweep import Swepts, sweep, sweep_figure, sweep_table, swept_families
 from avebench.contracts.examples import Example, Prediction
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
@@ -47,7 +52,7 @@ def experiment_output(done: ExperimentRun) -> ExperimentOutput:
     plans, plan, store, results, failed = done.plans, done.plan, done.store, done.results, done.failures
     kind = plan.experiment.kind
     if kind == "statistics":
-        return ExperimentOutput([published_statistics_table(plan)])
+        return ExperimentOutput([published_statistics_table(plan, counted_statistics(plan))])
     plain = result_table(plan, results, failed)
     if kind == "sweep":
         swept = _swept(plan, store, results)
@@ -74,12 +79,13 @@ def _test(plan: Plan) -> list[Example]:
 def _swept(plan: Plan, store: Store, results: Mapping[str, Result]) -> dict[str, Swepts]:
     """Return label -> per repetition the sweep of a row, for the rows that have a result."""
     gold = _test(plan)
+    families = swept_families(plan.experiment.metrics)
     found: dict[str, Swepts] = {}
     for planned in plan.rows:
         keys = [cell.key for cell in planned.cells if cell.key in results]
         if keys:
             files = [read_predictions(store.folder(key) / TEST, gold) for key in keys]
-            found[planned.row.label] = [sweep(gold, one, plan.experiment.thresholds) for one in files]
+            found[planned.row.label] = [sweep(gold, one, plan.experiment.thresholds, families) for one in files]
     return found
 
 

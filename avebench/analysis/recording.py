@@ -6,35 +6,31 @@ from a plain clone. Everything else only reads these files.
 
 from __future__ import annotations
 
-import gzip
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from avebench.analysis.experiment_output import ExperimentOutput, write_figures
 from avebench.analysis.range_cost.jobs import Costs, record_costs
 from avebench.data.opening import open_dataset
-from avebench.data.predictions import read_predictions, write_predictions
+from avebench.data.predictions import prediction_record, read_predictions
 from avebench.files.atomic import write_atomically
+from avebench.files.disk import unwritable
 from avebench.files.leftovers import sweep_tree
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan
 from avebench.running.cell_run import TEST
 from avebench.running.experiment_run import ExperimentRun
 from avebench.running.material import read_material
-from avebench.store.examplecounts import count_example, to_line
-from avebench.store.results import Result, Store, dump
+from avebench.store import recorded
+from avebench.store.examplecounts import count_example
+from avebench.store.recorded import Recording, slug
+from avebench.store.results import Result, Store
 from avebench.tables.render import render
 from avebench.tables.result_tables import result_table, slice_table
 from avebench.tables.table import Table
 
 RESULTS = Path("results")
-
-
-def slug(label: str) -> str:
-    """Return a row's label as a folder name that every file system takes."""
-    return re.sub(r"[^\w.+-]+", "-", label).strip("-.") or "row"
 
 
 def recorded_folder(experiment: str, dataset: str, train_fraction: float) -> Path:
@@ -65,27 +61,41 @@ def record(done: ExperimentRun, output: ExperimentOutput, costs: Costs | None) -
 
 
 def record_results(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:
-    """Write the results of a plan and its table under `results/` in the current folder."""
+    """Write the results of a plan and its table under `results/` in the current folder; other repetitions stay.
+
+    AvebenchError if what is recorded there cannot be read, or the folder cannot be written.
+    """
     folder = place(plan)
+    try:
+        recorded.record(folder, _recordings(plan, store, results))
+    except OSError as error:
+        raise unwritable(
+            error, folder, f"{folder} cannot be written ({error.strerror}). Record again where it can."
+        ) from None
+    record_tables(plan, [table])
+    write_atomically(folder / "slices.md", render(slice_table(plan, results), "md"))
+
+
+def _recordings(plan: Plan, store: Store, results: Mapping[str, Result]) -> Iterator[Recording]:
+    """Yield every finished cell of a plan as it is recorded."""
     dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
     read = cache(lambda repetition: read_material(dataset, plan.train_fraction, repetition))
     for planned in plan.rows:
         for cell in planned.cells:
             if cell.key not in results:
                 continue
-            row = folder / slug(planned.row.label)
             material = read(cell.repetition)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
-            write_predictions(row / f"{cell.repetition}.predictions.jsonl.gz", predictions, text_free=True)
-            text = "".join(
-                to_line(count_example(gold, prediction, material.rule.names(gold)))
-                for gold, prediction in zip(material.test, predictions, strict=True)
+            yield Recording(
+                slug(planned.row.label),
+                cell.repetition,
+                _portable(results[cell.key]),
+                [prediction_record(one, text_free=True) for one in predictions],
+                [
+                    count_example(gold, prediction, material.rule.names(gold))
+                    for gold, prediction in zip(material.test, predictions, strict=True)
+                ],
             )
-            # A fixed time stamp: the same counts are the same bytes.
-            write_atomically(row / f"{cell.repetition}.counts.jsonl.gz", gzip.compress(text.encode(), mtime=0))
-            write_atomically(row / f"{cell.repetition}.json", dump(_portable(results[cell.key])))
-    record_tables(plan, [table])
-    write_atomically(folder / "slices.md", render(slice_table(plan, results), "md"))
 
 
 def _portable(result: Result) -> Result:

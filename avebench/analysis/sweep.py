@@ -7,16 +7,19 @@ not depend on which others are selected: so cutting the candidates is the same a
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import itertools
+from bisect import bisect_right
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from avebench.analysis.comparison.contrasts import headline
-from avebench.contracts.examples import Example, Prediction, pairs_from_spans
+from avebench.contracts.examples import Example, Prediction, Span, pairs_from_spans
 from avebench.files.errors import AvebenchError
 from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import published_of
-from avebench.scoring.counts import Counts, Family, example_counts
+from avebench.scoring.counts import Counts, Family, cls_counts, example_counts, tag_counts
 from avebench.scoring.metrics import METRICS
 from avebench.tables.figures import Figure, Line, Panel
 from avebench.tables.result_tables import HEADINGS, PUBLISHED, empty_cells, summary
@@ -52,22 +55,70 @@ class Swept:
         return self.selected / self.examples if self.examples else 0.0
 
 
-def sweep(gold: Sequence[Example], predictions: Sequence[Prediction], thresholds: Sequence[float]) -> list[Swept]:
-    """Return the counts at each threshold; AvebenchError if a prediction has no candidates."""
-    found = [Swept({}) for _ in thresholds]
+def sweep(
+    gold: Sequence[Example],
+    predictions: Sequence[Prediction],
+    thresholds: Sequence[float],
+    families: Collection[Family] | None = None,
+    known: Known | None = None,
+) -> list[Swept]:
+    """Return the counts of families, by default all, at each threshold; AvebenchError without candidates.
+
+    `known` takes up what was counted: systems mostly say the same of an example. It is of one list of examples and
+    of these families.
+    """
+    import numpy as np
+
+    known = {} if known is None else known
+    # A higher threshold selects fewer attributes, so that thresholds with equal numbers of them select the same ones.
+    order = sorted(range(len(thresholds)), key=lambda place: thresholds[place])
+    ascending = [thresholds[place] for place in order]
+    totals: dict[Family, Any] = {}
+    selected = np.zeros(len(order), np.int64)
     for example, prediction in zip(gold, predictions, strict=True):
-        scores = [score for _, score, _ in prediction.candidates or ()]
-        counted: dict[int, Mapping[Family, Counts]] = {}
-        for one, threshold in zip(found, thresholds, strict=True):
-            # A higher threshold keeps a part of the same attributes: their number says which.
-            number = sum(score > threshold for score in scores)
-            if number not in counted:
-                counted[number] = example_counts(example, cut(example, prediction, threshold))
-            for family, counts in counted[number].items():
-                one.counts[family] = one.counts.get(family, Counts()) + counts
-            one.selected += number
-            one.examples += 1
+        scores = sorted(score for _, score, _ in prediction.candidates or ())
+        numbers = [len(scores) - bisect_right(scores, threshold) for threshold in ascending]
+        selected += numbers
+        start = 0
+        for _, same in itertools.groupby(numbers):
+            end = start + sum(1 for _ in same)
+            for family, counts in _counted(example, prediction, ascending[start], families, known):
+                if family not in totals:
+                    totals[family] = np.zeros((len(order), 3), np.int64)
+                totals[family][start:end] += counts
+            start = end
+    found = [Swept({}) for _ in thresholds]
+    for line, place in enumerate(order):
+        summed = {family: Counts(*map(int, table[line])) for family, table in totals.items()}
+        found[place] = Swept(summed, int(selected[line]), len(gold))
     return found
+
+
+Known = dict[tuple[str, tuple[tuple[str, tuple[Span, ...]], ...]], list[tuple[Family, tuple[int, int, int]]]]
+"""(id of an example, its selected candidates without their scores) -> its counts."""
+
+
+def _counted(
+    example: Example, prediction: Prediction, threshold: float, families: Collection[Family] | None, known: Known
+) -> list[tuple[Family, tuple[int, int, int]]]:
+    """Return the counts of an example at a threshold."""
+    kept = tuple([(name, spans) for name, score, spans in prediction.candidates or () if score > threshold])
+    if prediction.candidates is None or (example.id, kept) not in known:
+        decoded = cut(example, prediction, threshold)
+        if families is not None and set(families) <= {"tag", "cls"}:  # What others need takes most of the time.
+            counted: Mapping[Any, Counts | None]
+            counted = {"tag": tag_counts(example, decoded), "cls": cls_counts(example, decoded)}
+        else:
+            counted = example_counts(example, decoded)
+        known[example.id, kept] = [
+            (family, (n.tp, n.predicted, n.gold)) for family in families or counted if (n := counted.get(family))
+        ]
+    return known[example.id, kept]
+
+
+def swept_families(metrics: Iterable[str]) -> frozenset[Family]:
+    """Return the families that a sweep counts to show these metrics, beside spans and attributes."""
+    return frozenset({"tag", "cls", *(METRICS[metric][0] for metric in metrics)})
 
 
 Swepts = Sequence[Sequence[Swept]]

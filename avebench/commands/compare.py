@@ -117,7 +117,6 @@ def _compare(question: Question, request: Request, execution: Execution, example
 def show(answer: Answer, examples: int, format: str) -> None:
     """Print a comparison. Texts of the data set are printed in the terminal format alone."""
     from avebench.analysis.comparison.verdict import answers, example_lines, only_right_ids, rendered
-    from avebench.data.predictions import read_predictions
     from avebench.tables.terminal import print_table
 
     comparison, finished = answer.comparison, answer.finished
@@ -137,9 +136,7 @@ def show(answer: Answer, examples: int, format: str) -> None:
     if not examples:
         return
     gold = finished.gold or []
-    predictions = [
-        {one.id: one for one in read_predictions(paths[0], gold)} if gold else {} for paths in finished.predictions
-    ]
+    predictions = [{one.id: one for one in read(gold)} if gold else {} for read in finished.predictions]
     print()
     for line in example_lines(comparison, examples, {example.id: example for example in gold}, predictions):
         print(line)

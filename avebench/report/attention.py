@@ -30,7 +30,7 @@ def with_attention(chapters: Sequence[Chapter], out: Path) -> list[Chapter]:
     found = {
         place: _drawings(chapter, out)
         for place, chapter in enumerate(chapters)
-        if chapter.sheet.plan.experiment.kind == "attention"
+        if chapter.stored_table.plan.experiment.kind == "attention"
     }
     images = _fitted([folder / figure.file for folder, drawn, _ in found.values() for figure in drawn.figures])
     shown = list(chapters)
@@ -50,14 +50,14 @@ def with_attention(chapters: Sequence[Chapter], out: Path) -> list[Chapter]:
 
 def _drawings(chapter: Chapter, out: Path) -> tuple[Path, AttentionFigures, list[str]]:
     """Return the folder and the drawings of a chapter's cells, and what is to be said of them."""
-    plan = chapter.sheet.plan
+    plan = chapter.stored_table.plan
     folder = attention_folder(out, plan)
     drawn = read_attention_figures(folder)
     ask = f"Run {plan.name} with the trained rows here to draw them: avebench run {plan.name}."
     nothing = AttentionFigures(digest="", cells={}, figures=(), notes=())
     if drawn is None:
         return folder, nothing, [f"There are no drawings of attention in {folder}. {ask}"]
-    if not drawn.shows(chapter.sheet.results):
+    if not drawn.shows(chapter.stored_table.results):
         return folder, nothing, [f"The drawings of attention in {folder} are of other cells. {ask}"]
     return folder, drawn, [*drawn.notes, *([] if drawn.figures else ["No example's attention could be drawn."])]
 

@@ -1,4 +1,4 @@
-"""What the report says, in order: a chapter per sheet, in parts that hold tables, figures and examples."""
+"""What the report says, in order: a chapter per stored table, in parts that hold tables, figures and examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from avebench.report.evidence import Evidence, Examiner
 from avebench.report.figures import Drawing, cost_against_quality, drawings_of, learning_curves, precision_recall
 from avebench.report.mistakes import Sample, confusion_table, kinds_table, samples_of, with_mistakes
 from avebench.report.reproduction import reproduction_table
-from avebench.report.stored_tables import Sheet, settings_text
+from avebench.report.stored_tables import StoredTable, settings_text
 from avebench.report.thresholds import TAUS, threshold_tables
 from avebench.store.invariants import check_invariants
 from avebench.store.results import Result
@@ -57,13 +57,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A sheet as it is read: `name` is unique among the chapters, `gaps` say what is missing.
+    """A stored table as it is read: `name` is unique among the chapters, `gaps` say what is missing.
 
-    The sheet of what no cell stands behind, such as statistics of data, has none.
+    The stored table of what no cell stands behind, such as statistics of data, has none.
     """
 
     name: str
-    sheet: Sheet
+    stored_table: StoredTable
     title: str
     parts: tuple[Part, ...]
     comparison: Comparison | None
@@ -107,22 +107,29 @@ def with_overlays(chapter: Chapter, overlays: Mapping[str, Sequence[Overlay]], s
 # Chapters
 
 
-def _chapter(sheet: Sheet, examiner: Examiner) -> Chapter:
-    """Return what results and predictions of a sheet show."""
-    plan, results = sheet.plan, sheet.results
-    cells = {row.row.label: [sheet.cells[cell.key] for cell in row.cells] for row in plan.rows if row.cells}
+def _chapter(stored_table: StoredTable, examiner: Examiner) -> Chapter:
+    """Return what results and predictions of a stored table show."""
+    plan, results = stored_table.plan, stored_table.results
+    cells = {row.row.label: [stored_table.cells[cell.key] for cell in row.cells] for row in plan.rows if row.cells}
     evidence = {label: [examiner.evidence(cell) for cell in own] for label, own in cells.items()}
-    comparison, reasons = compare_rows(sheet, _known(evidence, "counts"))
+    comparison, reasons = compare_rows(stored_table, _known(evidence, "counts"))
     parts = result_parts(plan, results)
     table, *rest = parts
     intervals = {label: examiner.intervals(own, plan.experiment.metrics) for label, own in cells.items()}
-    chapter = [table, Part("reproduction", _reproduction_heading(plan), (reproduction_table(sheet, intervals),))]
+    chapter = [table, Part("reproduction", _reproduction_heading(plan), (reproduction_table(stored_table, intervals),))]
     if comparison is not None:
         chapter.append(Part("differences", "Rows against each other", (matrix_table(comparison),), "matrix"))
         chapter.append(Part("pairs", "Every two rows", (pairs_table(comparison),)))
-    chapter += [*rest[:-1], *_mistake_parts(sheet, evidence), *_threshold_parts(sheet, evidence), rest[-1]]
-    gaps = [*_gaps(sheet, evidence), *reasons]
-    return Chapter("", sheet, sheet_title(sheet), tuple(chapter), comparison, tuple(dict.fromkeys(gaps)))
+    chapter += [
+        *rest[:-1],
+        *_mistake_parts(stored_table, evidence),
+        *_threshold_parts(stored_table, evidence),
+        rest[-1],
+    ]
+    gaps = [*_gaps(stored_table, evidence), *reasons]
+    return Chapter(
+        "", stored_table, stored_table_title(stored_table), tuple(chapter), comparison, tuple(dict.fromkeys(gaps))
+    )
 
 
 def _known(
@@ -137,23 +144,23 @@ def _reproduction_heading(plan: Plan) -> str:
     return "Published and measured" if any(row.row.published for row in plan.rows) else "Intervals"
 
 
-def sheet_title(sheet: Sheet) -> str:
+def stored_table_title(stored_table: StoredTable) -> str:
     """Return table, data, profile, train fraction and settings in a line."""
-    plan = sheet.plan
+    plan = stored_table.plan
     fraction = [] if plan.train_fraction == 1 else [f"{plan.train_fraction:g} of the training products"]
-    settings = [settings_text(sheet.settings)] if sheet.settings else []
-    return f"{plan.name} on {plan.data.shown} ({', '.join([sheet.profile, *fraction, *settings])})"
+    settings = [settings_text(stored_table.settings)] if stored_table.settings else []
+    return f"{plan.name} on {plan.data.shown} ({', '.join([stored_table.profile, *fraction, *settings])})"
 
 
-def _gaps(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[str]:
-    """Return what is missing of a sheet, a sentence each."""
-    gaps = list(sheet.notes)
+def _gaps(stored_table: StoredTable, evidence: Mapping[str, Sequence[Evidence]]) -> list[str]:
+    """Return what is missing of a stored table, a sentence each."""
+    gaps = list(stored_table.notes)
     try:
-        check_invariants(list(sheet.results.values()))
+        check_invariants(list(stored_table.results.values()))
     except AvebenchError as error:
         gaps.append(str(error))
-    not_run = [row.row.label for row in sheet.plan.rows if not row.cells and not row.row.planned]
-    planned = [row.row.label for row in sheet.plan.rows if row.row.planned]
+    not_run = [row.row.label for row in stored_table.plan.rows if not row.cells and not row.row.planned]
+    planned = [row.row.label for row in stored_table.plan.rows if row.row.planned]
     gaps += [f"Not run: {', '.join(not_run)}."] if not_run else []
     gaps += [f"Not built yet: {', '.join(planned)}."] if planned else []
     gaps += [gap for found in evidence.values() for one in found for gap in one.gaps]
@@ -162,43 +169,43 @@ def _gaps(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[str]
     return gaps
 
 
-def _mistake_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
+def _mistake_parts(stored_table: StoredTable, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
     """Return the mistakes by kind with examples, and which attributes are taken for which, where they are known."""
-    rows = with_mistakes(sheet.plan, sheet.results, _known(evidence, "mistakes"))
+    rows = with_mistakes(stored_table.plan, stored_table.results, _known(evidence, "mistakes"))
     if not rows:
         return []
-    title = sheet.plan.experiment.title
+    title = stored_table.plan.experiment.title
     parts = [Part("mistakes", "Mistakes", (kinds_table(title, rows),), samples=samples_of(rows))]
     confusion = confusion_table(title, rows)
     return [*parts, Part("confusion", "Attributes taken for each other", (confusion,))] if confusion.rows() else parts
 
 
-def _threshold_parts(sheet: Sheet, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
+def _threshold_parts(stored_table: StoredTable, evidence: Mapping[str, Sequence[Evidence]]) -> list[Part]:
     """Return precision against recall, and F1, over the threshold; nothing if no row stores candidates."""
     sweeps = _known(evidence, "sweep")
     if not sweeps:
         return []
-    tables = threshold_tables(sheet.plan, sheet.results, sweeps)
-    figures = precision_recall(sheet.plan, sheet.results, sweeps)
+    tables = threshold_tables(stored_table.plan, stored_table.results, sweeps)
+    figures = precision_recall(stored_table.plan, stored_table.results, sweeps)
     part = Part("thresholds", "Precision and recall over the threshold", tuple(tables), figures=tuple(figures))
-    return [*_sweep_parts(sheet, sweeps), part]
+    return [*_sweep_parts(stored_table, sweeps), part]
 
 
-def _sweep_parts(sheet: Sheet, sweeps: Mapping[str, Swepts]) -> list[Part]:
+def _sweep_parts(stored_table: StoredTable, sweeps: Mapping[str, Swepts]) -> list[Part]:
     """Return the sweep that a table is about, with what a paper says of its thresholds."""
-    plan = sheet.plan
+    plan = stored_table.plan
     thresholds = plan.experiment.thresholds
     if not thresholds or not set(thresholds) <= set(TAUS):
         return []
     places = [TAUS.index(threshold) for threshold in thresholds]
     swept = {label: [[one[place] for place in places] for one in found] for label, found in sweeps.items()}
-    table = sweep_table(plan, swept, result_table(plan, sheet.results, ()), ())
+    table = sweep_table(plan, swept, result_table(plan, stored_table.results, ()), ())
     return [Part("sweep", "The sweep", (table,), figures=drawings_of(sweep_figure(plan, swept)))]
 
 
-def make_chapters(sheets: Sequence[Sheet], examiner: Examiner) -> list[Chapter]:
-    """Return a chapter per sheet, without a name yet."""
-    return [_chapter(sheet, examiner) for sheet in sheets]
+def make_chapters(stored_tables: Sequence[StoredTable], examiner: Examiner) -> list[Chapter]:
+    """Return a chapter per stored table, without a name yet."""
+    return [_chapter(stored_table, examiner) for stored_table in stored_tables]
 
 
 def named(chapters: Sequence[Chapter]) -> list[Chapter]:
@@ -206,7 +213,7 @@ def named(chapters: Sequence[Chapter]) -> list[Chapter]:
     titles = [chapter.title for chapter in chapters]
     found: dict[str, Chapter] = {}
     for chapter in chapters:
-        plan = chapter.sheet.plan
+        plan = chapter.stored_table.plan
         fraction = "" if plan.train_fraction == 1 else f"{plan.train_fraction:g}"
         words = f"{plan.name} {plan.data.name} {fraction}".lower()
         name = re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "table"

@@ -1,4 +1,4 @@
-"""The rows of a sheet against each other: who is ahead, by how much, and how surely after Holm."""
+"""The rows of a stored table against each other: who is ahead, by how much, and how surely after Holm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import Comparison, System, compare_systems, headline
 from avebench.analysis.comparison.verdict import ALPHA
 from avebench.files.errors import AvebenchError
-from avebench.report.stored_tables import Sheet
+from avebench.report.stored_tables import StoredTable
 from avebench.scoring.significance import LEVEL, RESAMPLES
 from avebench.store.examplecounts import ExampleCounts
 from avebench.tables.result_tables import HEADINGS, measured_rows
@@ -20,14 +20,14 @@ RowCounts = Mapping[str, Sequence[Sequence[ExampleCounts]]]
 """Label -> the counts of every test example in every repetition, for rows of which all are known."""
 
 
-def compare_rows(sheet: Sheet, counts: RowCounts) -> tuple[Comparison | None, list[str]]:
+def compare_rows(stored_table: StoredTable, counts: RowCounts) -> tuple[Comparison | None, list[str]]:
     """Return the comparison of every two rows in the table's first F1 or accuracy, and why a row is not in it.
 
     It is that of `avebench compare`, with its figures. None if fewer than two rows can be compared.
     """
-    metric = headline(sheet.plan.experiment.metrics)
+    metric = headline(stored_table.plan.experiment.metrics)
     systems, reasons = [], []
-    for planned, results in measured_rows(sheet.plan, sheet.results):
+    for planned, results in measured_rows(stored_table.plan, stored_table.results):
         label = planned.row.label
         if label not in counts:
             reasons.append(f"{label} is not compared: the counts of its examples are not known.")

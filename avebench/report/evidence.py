@@ -5,21 +5,21 @@ A cell is read once, whatever number of tables it stands in. Texts come from the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avebench.analysis.comparison.comparability import check_totals
 from avebench.analysis.comparison.contrasts import metric_intervals
-from avebench.analysis.sweep import Swept
-from avebench.contracts.examples import Example
+from avebench.analysis.sweep import Known, Swept, swept_families
+from avebench.contracts.examples import Example, Prediction
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
 from avebench.report.mistakes import Mistakes, count_mistakes
-from avebench.report.stored_tables import StoredCell
+from avebench.report.stored_cells import StoredCell
 from avebench.report.thresholds import sweep_cell
-from avebench.store.examplecounts import ExampleCounts, count_example, read_counts
+from avebench.store.examplecounts import ExampleCounts, columns_of, count_example
 from avebench.store.results import Result
 
 Interval = tuple[float, float]
@@ -40,12 +40,15 @@ class Examiner:
     """Reads the predictions of cells against the examples of their data sets.
 
     `data` is a folder that is tried where a data set is not under `$AVEBENCH_DATA` as it was when the cell was run.
+    Thresholds are swept for the `metrics`, and for those of spans and attributes.
     """
 
-    def __init__(self, data: Path | None) -> None:
+    def __init__(self, data: Path | None, metrics: Iterable[str] = ()) -> None:
         self._data = data
+        self._families = swept_families(metrics)
         self._gold: dict[tuple[str, str, str], list[Example] | str] = {}
         self._known: dict[str, Evidence] = {}
+        self._swept: dict[int, Known] = {}
         self._intervals: dict[tuple[str, ...], dict[str, Interval]] = {}
 
     def evidence(self, cell: StoredCell) -> Evidence:
@@ -93,24 +96,38 @@ class Examiner:
         if not cell.predictions.is_file():
             return _from_counts(cell, f"The prediction file {cell.predictions} is missing. {without}")
         try:
-            predictions = read_predictions(cell.predictions, gold)
-            counts = [count_example(one, other, ()) for one, other in zip(gold, predictions, strict=True)]
-            return Evidence(_checked(counts, cell), count_mistakes(gold, predictions), sweep_cell(gold, predictions))
+            if cell.recorded is None:
+                predictions = read_predictions(cell.predictions, gold)
+            else:
+                predictions = cell.recorded.predictions(gold)
+            counts = _counts(cell, gold, predictions)
+            check_totals(cell.result, counts, cell.result.row)
+            known = self._swept.setdefault(id(gold), {})
+            return Evidence(
+                counts, count_mistakes(gold, predictions), sweep_cell(gold, predictions, self._families, known)
+            )
         except AvebenchError as error:
             return Evidence(gaps=(str(error),))
 
 
+def _counts(cell: StoredCell, gold: Sequence[Example], predictions: Sequence[Prediction]) -> Sequence[ExampleCounts]:
+    """Return the counts of the whole test: as recorded, where products and ids are the data's, or counted."""
+    if cell.recorded is not None and cell.recorded.counts_file.is_file():
+        recorded = cell.recorded.counts()
+        columns = columns_of(recorded)
+        if columns.by_attribute and columns.ids == [one.id for one in gold]:
+            return recorded
+    counts = [count_example(one, other, ()) for one, other in zip(gold, predictions, strict=True)]
+    return [replace(one, attributes=None) for one in counts]
+
+
 def _from_counts(cell: StoredCell, gap: str) -> Evidence:
     """Return what the recorded counts alone show."""
-    if cell.counts is None or not cell.counts.is_file():
+    if cell.recorded is None or not cell.recorded.counts_file.is_file():
         return Evidence(gaps=(gap,))
     try:
-        return Evidence(_checked(read_counts(cell.counts), cell), gaps=(gap,))
+        counts = cell.recorded.counts()
+        check_totals(cell.result, counts, cell.result.row)
+        return Evidence(counts, gaps=(gap,))
     except AvebenchError as error:
         return Evidence(gaps=(gap, str(error)))
-
-
-def _checked(counts: Sequence[ExampleCounts], cell: StoredCell) -> list[ExampleCounts]:
-    """Return the counts of the whole test alone; AvebenchError unless they add up to those of the result."""
-    check_totals(cell.result, counts, cell.result.row)
-    return [replace(one, slices=frozenset(), attributes=None) for one in counts]

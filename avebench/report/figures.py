@@ -27,7 +27,7 @@ class Drawing:
 
     def svg(self) -> str:
         """Return the figure as an SVG element."""
-        return svg(self.name, self.panel)
+        return svg(self.panel)
 
 
 def drawings_of(figure: Figure) -> tuple[Drawing, ...]:

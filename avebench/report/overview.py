@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from avebench.analysis.comparison.contrasts import headline
 from avebench.planning.published import published_of
 from avebench.report.chapters import Chapter
-from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
-from avebench.report.stored_tables import Sheet
+from avebench.report.reproduction import NOT_COMPARABLE, stored_table_differences, verdicts_in
+from avebench.report.stored_tables import StoredTable
 from avebench.tables.result_tables import HEADINGS, measured_rows, metric_value, summary_of
 from avebench.tables.table import MARKED_PROTOCOLS, Column, Section, Table, TableRow
 
@@ -19,14 +19,14 @@ def overview_table(chapters: Sequence[Chapter]) -> Table:
     """Return a line per chapter: what was measured, the best row, and how often each verdict was given."""
     rows = []
     for chapter in chapters:
-        sheet = chapter.sheet
-        shown = measured_rows(sheet.plan, sheet.results)
+        stored_table = chapter.stored_table
+        shown = measured_rows(stored_table.plan, stored_table.results)
         repetitions = sorted({len(found) for _, found in shown})
         cells = [
-            sheet.plan.experiment.title,
-            f"{len(shown)} of {len(sheet.plan.rows)}" if shown else None,
+            stored_table.plan.experiment.title,
+            f"{len(shown)} of {len(stored_table.plan.rows)}" if shown else None,
             " / ".join(map(str, repetitions)),
-            _highest(sheet) if shown else None,
+            _highest(stored_table) if shown else None,
             _verdicts(chapter),
         ]
         rows.append(TableRow(chapter.title, cells))
@@ -41,12 +41,12 @@ def overview_table(chapters: Sequence[Chapter]) -> Table:
     return Table("Overview", columns, [Section(rows)], notes=notes, label_heading="Table")
 
 
-def _highest(sheet: Sheet) -> str | None:
+def _highest(stored_table: StoredTable) -> str | None:
     """Return the row of the highest mean of the table's first F1 or accuracy, of those that compete."""
-    metric = headline(sheet.plan.experiment.metrics)
+    metric = headline(stored_table.plan.experiment.metrics)
     means = {
         planned.row.label: summary.mean
-        for planned, found in measured_rows(sheet.plan, sheet.results)
+        for planned, found in measured_rows(stored_table.plan, stored_table.results)
         if planned.row.control is None
         and planned.row.protocol not in MARKED_PROTOCOLS
         and (summary := summary_of(found, (metric_value(result, metric) for result in found)))
@@ -62,23 +62,23 @@ def _verdicts(chapter: Chapter) -> str | None:
         if name == "reproduction":
             said += verdicts_in(table)
     text = ", ".join(f"{number} {name}" for name, number in said.items())
-    why = ", ".join(sheet_differences(chapter.sheet)) if NOT_COMPARABLE in said else ""
+    why = ", ".join(stored_table_differences(chapter.stored_table)) if NOT_COMPARABLE in said else ""
     return (f"{text}: {why}" if why else text) or None
 
 
-def facts(sheet: Sheet) -> list[tuple[str, str]]:
+def facts(stored_table: StoredTable) -> list[tuple[str, str]]:
     """Return what was run, on which data and when, and what stands beside it, as (name, text)."""
-    plan, results = sheet.plan, list(sheet.results.values())
+    plan, results = stored_table.plan, list(stored_table.results.values())
     table = ("Table", plan.experiment.source.place() if plan.experiment.source else plan.name)
     if not results:
         return [table, ("Data", f"{plan.data.shown} {plan.data.fingerprint[:12]}".strip())]
-    shown = measured_rows(plan, sheet.results)
+    shown = measured_rows(plan, stored_table.results)
     some = results[0]
     repetitions = " / ".join(str(number) for number in sorted({len(found) for _, found in shown}))
     encoders = sorted({weight.name for result in results for weight in result.weights.values()})
     revisions = sorted({f"{r.revision[:7] or 'unknown'}{' (changed)' if r.dirty else ''}" for r in results})
     published = {known.place for row in plan.rows if (known := published_of(row.row)) is not None}
-    differences = ", ".join(sheet_differences(sheet))
+    differences = ", ".join(stored_table_differences(stored_table))
     judged = f"not comparable with what was measured: {differences}" if differences else "judged figure by figure below"
     return [
         table,
@@ -91,7 +91,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
         ("Published", f"{', '.join(sorted(published))}; {judged}." if published else "nothing"),
         (
             "Settings",
-            f"profile {sheet.profile}" + (f"; pretrained encoders: {', '.join(encoders)}" if encoders else ""),
+            f"profile {stored_table.profile}" + (f"; pretrained encoders: {', '.join(encoders)}" if encoders else ""),
         ),
         ("Finished", " to ".join(dict.fromkeys(day(end(r.finished for r in results)) for end in (min, max)))),
         ("Revisions", ", ".join(revisions)),

@@ -18,7 +18,7 @@ from avebench.planning.published import published_of, published_sources
 from avebench.report.chapters import Chapter, Style
 from avebench.report.overview import day, facts, overview_table
 from avebench.report.reproduction import VERDICTS
-from avebench.report.stored_tables import StoredCell
+from avebench.report.stored_cells import StoredCell
 from avebench.tables.layout import cell_text, row_label, table_notes
 from avebench.tables.result_tables import PUBLISHED
 from avebench.tables.table import MEASURED, Cell, Column, Measured, Table
@@ -120,9 +120,9 @@ def page(chapters: Sequence[Chapter], gaps: Sequence[str], read: str) -> str:
 
     provenance = _Provenance()
     for chapter in chapters:
-        for cell in chapter.sheet.cells.values():
+        for cell in chapter.stored_table.cells.values():
             provenance.add(cell)
-        for planned in chapter.sheet.plan.rows:
+        for planned in chapter.stored_table.plan.rows:
             provenance.add_published(planned.row)
     templates = files("avebench.report") / "templates"
     script, style = ((templates / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
@@ -161,7 +161,7 @@ def _shown(table: Table, chapter: Chapter | None, style: Style, provenance: _Pro
         headings += [("n", True)] if with_n and source == MEASURED else []
     published = {}
     if chapter is not None:
-        published = {one.row.label: _published_key(one.row) for one in chapter.sheet.plan.rows}
+        published = {one.row.label: _published_key(one.row) for one in chapter.stored_table.plan.rows}
 
     def line(label: str, cells: Sequence[Cell]) -> list[ShownCell]:
         found = []

@@ -12,7 +12,7 @@ from avebench.planning.plan import PlannedRow
 from avebench.planning.published import Published, published_marks, published_of
 from avebench.planning.settings import flattened
 from avebench.report.evidence import Interval
-from avebench.report.stored_tables import Sheet, settings_text
+from avebench.report.stored_tables import StoredTable, settings_text
 from avebench.scoring.significance import LEVEL
 from avebench.tables.result_tables import (
     HEADINGS,
@@ -60,21 +60,21 @@ def verdict(published: float, measured: Measured, interval: Interval) -> str:
 # Comparability
 
 
-def sheet_differences(sheet: Sheet) -> list[str]:
-    """Return in what all rows of a sheet differ from what was published: data, fraction, profile."""
-    plan = sheet.plan
+def stored_table_differences(stored_table: StoredTable) -> list[str]:
+    """Return in what all rows of a stored table differ from what was published: data, fraction, profile."""
+    plan = stored_table.plan
     found = []
     if plan.data.name != plan.experiment.dataset:
         found.append(f"another data set ({plan.data.name}, not {plan.experiment.dataset})")
     else:
-        size = next(iter(sheet.results.values())).scores.examples
+        size = next(iter(stored_table.results.values())).scores.examples
         printed = _printed_size(plan.data.name)
         if printed and size < SAMPLE * printed:
             found.append(f"a part of the data ({size:,} of {printed:,.0f} test sentences)")
     if plan.train_fraction != 1:
         found.append(f"{plan.train_fraction:g} of the training products")
-    if sheet.profile != "paper":
-        found.append(f"profile {sheet.profile}")
+    if stored_table.profile != "paper":
+        found.append(f"profile {stored_table.profile}")
     return found
 
 
@@ -86,21 +86,21 @@ def _printed_size(dataset: str) -> float | None:
         return None
 
 
-def row_differences(sheet: Sheet, planned: PlannedRow, published: Published) -> list[str]:
-    """Return in what one row differs from what was published, apart from what all rows of its sheet differ in."""
+def row_differences(stored_table: StoredTable, planned: PlannedRow, published: Published) -> list[str]:
+    """Return in what one row differs from what was published, apart from what all rows of its table differ in."""
     if published.range_given and planned.row.protocol not in MARKED_PROTOCOLS:
         return ["the published system was, or may have been, given the attributes"]
-    if sheet_differences(sheet):
+    if stored_table_differences(stored_table):
         return []
     known = [name for name in plugins("datasets") if any(one.startswith(name) for one in published.datasets)]
-    if known and sheet.plan.data.name not in known:
+    if known and stored_table.plan.data.name not in known:
         return [f"published on {' and '.join(published.datasets)}"]
-    return _changed_options(sheet, planned)
+    return _changed_options(stored_table, planned)
 
 
-def _changed_options(sheet: Sheet, planned: PlannedRow) -> list[str]:
+def _changed_options(stored_table: StoredTable, planned: PlannedRow) -> list[str]:
     """Return the options that `--set` or an encoder option changed from the paper's, with what they are."""
-    defaults = sheet.plan.experiment.defaults.options
+    defaults = stored_table.plan.experiment.defaults.options
     try:
         own = flattened(resolve(planned.row, Layers("paper", defaults=defaults)).config)
     except AvebenchError:  # The plug-in is not at hand: its results are taken as they are.
@@ -114,15 +114,15 @@ def _changed_options(sheet: Sheet, planned: PlannedRow) -> list[str]:
 # The table
 
 
-def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interval]]) -> Table:
+def reproduction_table(stored_table: StoredTable, intervals: Mapping[str, Mapping[str, Interval]]) -> Table:
     """Return every metric of every row: published, measured, interval, difference and verdict, a section per metric.
 
     `intervals` holds those that are known by label and metric. What is not comparable has no difference; of a table of
     which nothing is published only what was measured is shown.
     """
-    plan = sheet.plan
+    plan = stored_table.plan
     published = {row.row.label: known for row in plan.rows if (known := published_of(row.row)) is not None}
-    results = {planned.row.label: found for planned, found in measured_rows(plan, sheet.results)}
+    results = {planned.row.label: found for planned, found in measured_rows(plan, stored_table.results)}
     sections = []
     for metric in plan.experiment.metrics:
         lines = []
@@ -134,7 +134,7 @@ def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interv
             if measured is None and printed is None:
                 continue
             interval = intervals.get(label, {}).get(metric)
-            said = _said(sheet, planned, published.get(label), printed, measured, interval)
+            said = _said(stored_table, planned, published.get(label), printed, measured, interval)
             low, high = interval or (None, None)
             apart = measured.mean - printed if measured and printed is not None and _is_judged(said) else None
             cells: list[Cell] = [measured, low, high]
@@ -151,7 +151,7 @@ def reproduction_table(sheet: Sheet, intervals: Mapping[str, Mapping[str, Interv
         f"{plan.experiment.title}: {'published and measured' if published else 'measured, with intervals'}",
         columns,
         sections,
-        notes=_notes(sheet, published),
+        notes=_notes(stored_table, published),
         banner=plan.banner,
         marks=published_marks(),
     )
@@ -169,7 +169,7 @@ def _is_judged(said: str | None) -> bool:
 
 
 def _said(
-    sheet: Sheet,
+    stored_table: StoredTable,
     planned: PlannedRow,
     published: Published | None,
     printed: float | None,
@@ -181,13 +181,13 @@ def _said(
         return NOT_BUILT if planned.row.planned else NOT_RUN
     if published is None or printed is None:
         return None
-    own = row_differences(sheet, planned, published)
-    if own or sheet_differences(sheet):
+    own = row_differences(stored_table, planned, published)
+    if own or stored_table_differences(stored_table):
         return ": ".join([NOT_COMPARABLE, ", ".join(own)]) if own else NOT_COMPARABLE
     return verdict(printed, measured, interval) if interval else NO_INTERVAL
 
 
-def _notes(sheet: Sheet, published: Mapping[str, Published]) -> list[str]:
+def _notes(stored_table: StoredTable, published: Mapping[str, Published]) -> list[str]:
     """Return how the verdicts are found, why nothing is comparable, and the caveats of the published rows."""
     notes = [
         f"The interval is the {LEVEL:g} % percentile bootstrap over test products of the mean over the repetitions; it "
@@ -195,7 +195,7 @@ def _notes(sheet: Sheet, published: Mapping[str, Published]) -> list[str]:
     ]
     if published:
         notes += [f"{name}: {meaning}" for name, meaning in VERDICTS.items()]
-        differences = sheet_differences(sheet)
+        differences = stored_table_differences(stored_table)
         if differences:
             notes.append(f"{NOT_COMPARABLE}, all rows: {', '.join(differences)}.")
     return [*notes, *caveat_notes(published)]

@@ -1,54 +1,37 @@
-"""Stored results as sheets: one table on one data set under one set of options, put together again from its results.
+"""Stored tables: one table on one data set under one set of options, put together again from stored results.
 
 A finished cell belongs to every row, of whatever table, that is the same system with the same options, and is shown
-where it was asked for. Results of one row that differ in options stand on sheets of their own.
+where it was asked for. Results of one row that differ in options stand in stored tables of their own.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from avebench.analysis.recording import RESULTS, slug
 from avebench.files.errors import AvebenchError, near_matches
-from avebench.planning.cells import Cell, keyed_config
+from avebench.planning.cells import Cell
 from avebench.planning.data_choice import DataChoice, data_banner
 from avebench.planning.experiment import Experiment, Row
 from avebench.planning.experiment_files import experiment_names, experiment_path, load_experiment, open_experiment
 from avebench.planning.plan import Plan, PlannedRow
-from avebench.planning.requested import Requested, read_requested
 from avebench.planning.rows import is_cell_of
-from avebench.planning.settings import flattened
-from avebench.running.cell_run import FAILURE, TEST
-from avebench.scoring.metrics import METRICS, SCORER_VERSION
-from avebench.store.results import Result, load_result
+from avebench.report.stored_cells import FoundCell, StoredCell, found_finished, found_recorded
+from avebench.scoring.metrics import METRICS
+from avebench.store.recorded import slug
+from avebench.store.results import Result
 
 USUAL_METRICS = ("tag_precision", "tag_recall", "tag_f1", "cls_f1")
 """What is shown of a table whose file is not at hand, where its results have it."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCell:
-    """A finished cell: its result and the files of it, with its predictions on test and, where recorded, the counts.
-
-    `options` is everything that two cells of one row at one repetition can differ in, as name -> text.
-    """
-
-    result: Result
-    file: Path
-    predictions: Path
-    counts: Path | None
-    options: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class StoredTable:
     """One table as measured: its plan put together from the results, and these by cell key.
 
-    `settings` are the options that tell it from another sheet of the same table, data and profile.
+    `settings` are the options that tell it from another stored table of the same table, data and profile.
     """
 
     plan: Plan
@@ -63,30 +46,20 @@ class Sheet:
 
     @property
     def profile(self) -> str:
-        """Return the profile that its cells share; empty for a sheet without cells."""
+        """Return the profile that its cells share; empty for a stored table without cells."""
         return next((cell.result.profile for cell in self.cells.values()), "")
 
 
 @dataclass(slots=True)
 class Stored:
-    """The sheets, in the order of the tables, and in `gaps` what was found but cannot be shown, a sentence each.
+    """The stored tables, in the order of the experiments, and in `gaps` a sentence for all that cannot be shown.
 
     `experiments` are those that were asked for, by name.
     """
 
-    sheets: list[Sheet] = field(default_factory=list)
+    stored_tables: list[StoredTable] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
     experiments: Mapping[str, Experiment] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A stored cell, the table and the row's label that it is stored for, and all that it was requested for."""
-
-    experiment: str
-    label: str
-    cell: StoredCell
-    requested: tuple[Requested, ...] = ()
 
 
 def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
@@ -95,8 +68,8 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
     AvebenchError for a name that is no table and has no result.
     """
     stored = Stored()
-    finished = list(_finished(out, stored.gaps))
-    found = [*finished, *(_recorded(stored.gaps) if recorded else ())]
+    finished = list(found_finished(out, stored.gaps))
+    found = [*finished, *(found_recorded(stored.gaps) if recorded else ())]
     stored.experiments = experiments = _experiments(names, found)
     own = {(one.experiment, one.cell.result.key) for one in found}
     # The options of rows are known from files alone.
@@ -117,12 +90,16 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
         pool.setdefault(place, {}).setdefault(label, {}).setdefault(result.key, one.cell)
     order = list(experiments)
     for place in sorted(pool, key=lambda place: (order.index(place[0]), place[1], place[2], -place[3], place[4])):
-        sheets = _sheets(place[0], experiments[place[0]], pool[place])
+        stored_tables = _stored_tables(place[0], experiments[place[0]], pool[place])
         # Asked for by name, a table may be made up of other tables' cells at any train fraction: see `_is_whole`.
         adopted = bool(names) or place[3] == 1
-        kept = [sheet for sheet in sheets if _is_own(sheet, own) or (adopted and _is_whole(sheet))]
-        stored.sheets += kept if len(kept) > 1 else [replace(sheet, settings={}) for sheet in kept]
-    measured = {sheet.plan.name for sheet in stored.sheets}
+        kept = [
+            stored_table
+            for stored_table in stored_tables
+            if _is_own(stored_table, own) or (adopted and _is_whole(stored_table))
+        ]
+        stored.stored_tables += kept if len(kept) > 1 else [replace(stored_table, settings={}) for stored_table in kept]
+    measured = {stored_table.plan.name for stored_table in stored.stored_tables}
     if names:
         stored.gaps += [
             f"No result of {name} is stored."
@@ -133,79 +110,10 @@ def read_stored(names: Sequence[str], out: Path, *, recorded: bool) -> Stored:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Reading
-
-
-def _finished(out: Path, gaps: list[str]) -> Iterator[_Found]:
-    """Yield the finished cells under `<out>/cells/`."""
-    for folder in sorted((out / "cells").glob("*/")):
-        path = folder / "result.json"
-        if not path.is_file():
-            if (failed := _failure(folder)) is not None:
-                gaps.append(failed)
-            elif any(content.name != "lock" for content in folder.iterdir()):
-                gaps.append(
-                    f"The cell {folder.name[:12]} under {out} was started and not finished. "
-                    "The command that started it continues it."
-                )
-            continue
-        result = _load(path, gaps)
-        if result is None:
-            continue
-        requested = read_requested(folder, result)
-        for experiment, label, profile in dict.fromkeys((one.experiment, one.row, one.profile) for one in requested):
-            under = result.model_copy(update={"profile": profile})
-            yield _Found(experiment, label, StoredCell(under, path, folder / TEST, None, _options(result)), requested)
-
-
-def _failure(folder: Path) -> str | None:
-    """Return that a cell failed, and why; None if nothing says so."""
-    try:
-        kept = json.loads((folder / FAILURE).read_text(encoding="utf-8"))
-        return f"{kept['row']} of {kept['experiment']} (cell {folder.name[:12]}) failed: {kept['reason']}"
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-
-
-def _recorded(gaps: list[str]) -> Iterator[_Found]:
-    """Yield what is recorded under `results/`; the folders say for which table and row."""
-    for path in sorted(RESULTS.glob("*/*/*/*.json")):
-        result = _load(path, gaps) if path.stem.isdigit() else None
-        if result is not None:
-            files = [path.with_suffix(f".{kind}.jsonl.gz") for kind in ("predictions", "counts")]
-            yield _Found(path.parts[-4], path.parts[-2], StoredCell(result, path, files[0], files[1], _options(result)))
-
-
-def _load(path: Path, gaps: list[str]) -> Result | None:
-    try:
-        result = load_result(path)
-    except AvebenchError as error:
-        gaps.append(str(error))
-        return None
-    if result.scorer_version != SCORER_VERSION:
-        gaps.append(
-            f"{path} ({result.row} of {result.experiment}) was scored by version {result.scorer_version} of the "
-            f"metrics, this is version {SCORER_VERSION}. `avebench run {result.experiment}` scores it again."
-        )
-        return None
-    return result
-
-
-def _options(result: Result) -> dict[str, str]:
-    weights = {f"{role} (content)": weight.sha256[:12] for role, weight in result.weights.items()}
-    return {
-        **flattened(keyed_config(result.config)),
-        **weights,
-        "protocol": result.protocol,
-        "control": str(result.control),
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Which table and row
 
 
-def _experiments(names: Sequence[str], found: Sequence[_Found]) -> dict[str, Experiment]:
+def _experiments(names: Sequence[str], found: Sequence[FoundCell]) -> dict[str, Experiment]:
     """Return the named tables, or all packaged ones and those that results name, by name."""
     unknown = [one.experiment for one in found if one.experiment not in experiment_names()]
     if not names:
@@ -224,7 +132,7 @@ def _experiments(names: Sequence[str], found: Sequence[_Found]) -> dict[str, Exp
     return chosen
 
 
-def _row_label(one: _Found, experiment: Experiment) -> str | None:
+def _row_label(one: FoundCell, experiment: Experiment) -> str | None:
     """Return the label of the row that a cell was stored for; None if no row has it, or it has other options now.
 
     A folder of `results/` may name it by its slug; what is recorded, and what does not keep its requests, is taken at
@@ -238,15 +146,16 @@ def _row_label(one: _Found, experiment: Experiment) -> str | None:
     return row.label if its else None
 
 
-def _same_place(one: _Found, other: _Found) -> bool:
-    return (one.experiment, one.cell.file) == (other.experiment, other.cell.file)
+def _same_place(one: FoundCell, other: FoundCell) -> bool:
+    places = ((found.experiment, found.cell.file, found.cell.result.key) for found in (one, other))
+    return next(places) == next(places)
 
 
 class _Rebuilt(Experiment):
     """A table whose file is not at hand; the options of its rows are not known."""
 
 
-def _rebuilt(name: str, found: Sequence[_Found]) -> Experiment:
+def _rebuilt(name: str, found: Sequence[FoundCell]) -> Experiment:
     """Return a table whose file is not at hand as its results show it."""
     results = {one.label: one.cell.result for one in found if one.experiment == name}
     some = next(iter(results.values()))
@@ -264,12 +173,12 @@ def _rebuilt(name: str, found: Sequence[_Found]) -> Experiment:
     )
 
 
-def _shared(finished: Sequence[_Found], experiments: Mapping[str, Experiment]) -> list[_Found]:
+def _shared(finished: Sequence[FoundCell], experiments: Mapping[str, Experiment]) -> list[FoundCell]:
     """Return the finished cells of each table that were not asked for by it, or by another row of it."""
     cells = {(one.cell.file, one.cell.result.profile): one for one in finished}
     asked = {(one.cell.file, one.experiment, one.label) for one in finished}
     return [
-        _Found(name, row.label, one.cell, one.requested)
+        FoundCell(name, row.label, one.cell, one.requested)
         for name, experiment in experiments.items()
         for row in experiment.rows
         for one in cells.values()
@@ -278,29 +187,32 @@ def _shared(finished: Sequence[_Found], experiments: Mapping[str, Experiment]) -
     ]
 
 
-def _is_own(sheet: Sheet, own: Set[tuple[str, str]]) -> bool:
-    """Return whether the sheet was run for its own sake: a cell of its options is its `own`."""
+def _is_own(stored_table: StoredTable, own: Set[tuple[str, str]]) -> bool:
+    """Return whether the stored table was run for its own sake: a cell of its options is its `own`."""
     return any(
-        (sheet.plan.name, key) in own and _common(cell, sheet.settings) == set(sheet.settings.items())
-        for key, cell in sheet.cells.items()
+        (stored_table.plan.name, key) in own
+        and _common(cell, stored_table.settings) == set(stored_table.settings.items())
+        for key, cell in stored_table.cells.items()
     )
 
 
-def _is_whole(sheet: Sheet) -> bool:
+def _is_whole(stored_table: StoredTable) -> bool:
     """Return whether every row is there, be it as cells of other tables.
 
-    Such a sheet is shown of all training products, or where its table is asked for: the cells of a learning curve would
+    Such a one is shown of all training products, or where its table is asked for: the cells of a learning curve would
     show tables at train fractions that nobody asked for.
     """
-    return all(row.cells for row in sheet.plan.rows if not row.row.planned)
+    return all(row.cells for row in stored_table.plan.rows if not row.row.planned)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sheets
+# Stored tables
 
 
-def _sheets(name: str, experiment: Experiment, by_label: Mapping[str, Mapping[str, StoredCell]]) -> Iterator[Sheet]:
-    """Yield the sheets of one table, data set, fraction and profile: one for each set of options."""
+def _stored_tables(
+    name: str, experiment: Experiment, by_label: Mapping[str, Mapping[str, StoredCell]]
+) -> Iterator[StoredTable]:
+    """Yield the stored tables of one table, data set, fraction and profile: one for each set of options."""
     rows, notes = {}, []
     for label, cells in by_label.items():
         newest = max(cell.result.implementation for cell in cells.values())
@@ -313,7 +225,7 @@ def _sheets(name: str, experiment: Experiment, by_label: Mapping[str, Mapping[st
             label: _by_repetition([cell for cell in cells if cell.options.items() >= _common(cell, settings)])
             for label, cells in rows.items()
         }
-        yield _sheet(name, experiment, chosen, settings, notes)
+        yield _stored_table(name, experiment, chosen, settings, notes)
 
 
 def _common(cell: StoredCell, settings: Mapping[str, str]) -> set[tuple[str, str]]:
@@ -345,13 +257,13 @@ def _by_repetition(cells: Sequence[StoredCell]) -> list[StoredCell]:
     return [chosen[number] for number in sorted(chosen)]
 
 
-def _sheet(
+def _stored_table(
     name: str,
     experiment: Experiment,
     rows: Mapping[str, Sequence[StoredCell]],
     settings: Mapping[str, str],
     notes: Sequence[str],
-) -> Sheet:
+) -> StoredTable:
     some = next(cell.result for cells in rows.values() for cell in cells)
     data = DataChoice(some.dataset, None, some.dataset_options, some.fingerprint, some.dataset_title)
     planned = [
@@ -361,7 +273,7 @@ def _sheet(
     banner = data_banner(experiment, some.dataset, some.fingerprint)
     plan = Plan(name, experiment, data, some.train_fraction, banner, tuple(planned))
     cells = {cell.result.key: cell for own in rows.values() for cell in own}
-    return Sheet(plan, cells, dict(settings), tuple(notes))
+    return StoredTable(plan, cells, dict(settings), tuple(notes))
 
 
 def _planned_cell(row: Row, result: Result, data: DataChoice) -> Cell:

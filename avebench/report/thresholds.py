@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from avebench.analysis.sweep import Swept, Swepts, sweep
+from avebench.analysis.sweep import Known, Swept, Swepts, sweep
 from avebench.contracts.examples import Example, Prediction
 from avebench.planning.plan import Plan
+from avebench.scoring.counts import Family
 from avebench.store.results import Result
 from avebench.tables.result_tables import HEADINGS, measured_rows, summary_of
 from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
@@ -15,11 +16,19 @@ TAUS = tuple(number / 20 for number in range(1, 20))
 """0.05 to 0.95; below 0.05 no candidates are stored."""
 
 
-def sweep_cell(gold: Sequence[Example], predictions: Sequence[Prediction]) -> list[Swept] | None:
-    """Return what each of `TAUS` gives; None if a prediction has no candidates: its system has no range to sweep."""
+def sweep_cell(
+    gold: Sequence[Example],
+    predictions: Sequence[Prediction],
+    families: Collection[Family] | None = None,
+    known: Known | None = None,
+) -> list[Swept] | None:
+    """Return what each of `TAUS` gives; None if a prediction has no candidates: its system has no range to sweep.
+
+    `known` is what other cells on the same examples were found to give: see `analysis.sweep.sweep`.
+    """
     if any(prediction.candidates is None for prediction in predictions):
         return None
-    return sweep(gold, predictions, TAUS)
+    return sweep(gold, predictions, TAUS, families, known)
 
 
 def threshold_tables(plan: Plan, results: Mapping[str, Result], sweeps: Mapping[str, Swepts]) -> list[Table]:

@@ -23,6 +23,7 @@ from avebench.report.evidence import Examiner
 from avebench.report.experiment_chapters import cost_chapters, fraction_chapters, statistics_chapters
 from avebench.report.stored_tables import Stored, read_stored
 from avebench.store.folder import RUNS
+from avebench.store.recorded import recorded_folders
 from avebench.tables.markup import latex_with_macros
 from avebench.tables.render import render
 from avebench.tables.table import Measured
@@ -64,20 +65,23 @@ def write_report(
 
 
 def _chapters(stored: Stored, names: Sequence[str], out: Path, recorded: bool, data: Path | None) -> list[Chapter]:
-    """Return all chapters in the order of the experiments; one over all train fractions stands before its sheets."""
-    asked, sheets, gaps = stored.experiments, stored.sheets, stored.gaps
+    """Return all chapters in the order of the experiments; one over all train fractions stands before each of them."""
+    asked, stored_tables, gaps = stored.experiments, stored.stored_tables, stored.gaps
+    swept = [
+        metric for one in stored_tables if one.plan.experiment.thresholds for metric in one.plan.experiment.metrics
+    ]
     chapters = [
-        *statistics_chapters(asked, sheets, data, by_name=bool(names), gaps=gaps),
+        *statistics_chapters(asked, stored_tables, data, by_name=bool(names), gaps=gaps),
         *cost_chapters(asked, out, recorded=recorded, by_name=bool(names), gaps=gaps),
-        *fraction_chapters(sheets),
-        *make_chapters(sheets, Examiner(data)),
+        *fraction_chapters(stored_tables),
+        *make_chapters(stored_tables, Examiner(data, swept)),
     ]
     order = list(asked)
-    return named(sorted(chapters, key=lambda chapter: order.index(chapter.sheet.plan.name)))
+    return named(sorted(chapters, key=lambda chapter: order.index(chapter.stored_table.plan.name)))
 
 
 def _nothing(out: Path, recorded: bool) -> str:
-    more = "" if recorded or not any(RESULTS.glob("*/*/*/*.json")) else " What is recorded is shown with --recorded."
+    more = "" if recorded or not recorded_folders(RESULTS) else " What is recorded is shown with --recorded."
     return f"There is no finished cell under {out}. Run a table first: avebench run table6.{more}"
 
 
@@ -135,13 +139,13 @@ def _csv(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for chapter in chapters:
-        sheet = chapter.sheet
+        stored_table = chapter.stored_table
         place = (
-            sheet.plan.name,
-            sheet.plan.data.name,
-            f"{sheet.plan.train_fraction:g}",
-            sheet.profile,
-            json.dumps(dict(sheet.settings), ensure_ascii=False) if sheet.settings else "",
+            stored_table.plan.name,
+            stored_table.plan.data.name,
+            f"{stored_table.plan.train_fraction:g}",
+            stored_table.profile,
+            json.dumps(dict(stored_table.settings), ensure_ascii=False) if stored_table.settings else "",
         )
         for name, table in chapter.tables:
             for section in table.sections:
@@ -150,7 +154,7 @@ def _csv(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
                         if isinstance(cell, Measured):
                             line = (name, section.heading, row.label, column.name)
                             for value, key in zip(cell.values, cell.cells, strict=True) if cell.cells else ():
-                                repetition = sheet.cells[key].result.repetition
+                                repetition = stored_table.cells[key].result.repetition
                                 cells = (*place, *line, str(repetition), repr(value), key)
                                 writer.writerow(map(spreadsheet_cell, cells))
                             if not cell.cells:
@@ -165,16 +169,16 @@ def _json(chapters: Sequence[Chapter], gaps: Sequence[str]) -> str:
 
 
 def _chapter_json(chapter: Chapter) -> dict[str, Any]:
-    sheet = chapter.sheet
+    stored_table = chapter.stored_table
     return {
         "name": chapter.name,
         "title": chapter.title,
-        "experiment": sheet.plan.name,
-        "dataset": sheet.plan.data.name,
-        "fingerprint": sheet.plan.data.fingerprint,
-        "train_fraction": sheet.plan.train_fraction,
-        "profile": sheet.profile,
-        "settings": dict(sheet.settings),
+        "experiment": stored_table.plan.name,
+        "dataset": stored_table.plan.data.name,
+        "fingerprint": stored_table.plan.data.fingerprint,
+        "train_fraction": stored_table.plan.train_fraction,
+        "profile": stored_table.profile,
+        "settings": dict(stored_table.settings),
         "gaps": list(chapter.gaps),
         "mistakes": [
             {"row": row, "example": one.example, **dataclasses.asdict(one.mistake)}
@@ -189,6 +193,6 @@ def _chapter_json(chapter: Chapter) -> dict[str, Any]:
                 "predictions": str(cell.predictions),
                 "result": cell.result.model_dump(mode="json"),
             }
-            for key, cell in sheet.cells.items()
+            for key, cell in stored_table.cells.items()
         },
     }

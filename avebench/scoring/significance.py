@@ -20,6 +20,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -191,16 +192,43 @@ def _drawn_sums(rows: Counts, products: int, resamples: int, rng: np.random.Gene
     types, sizes = _types(rows)
     if _PRODUCTS_PER_TYPE * len(types) < products:
         shares = np.append(sizes, products - len(rows)) / products
+        # Whole numbers far below 2^53: their products and sums are exact, and quicker than those of integers.
+        exact_types = types.astype(np.float64)
         for chunk in _chunks(resamples, len(shares)):
-            yield (rng.multinomial(products, shares, size=chunk)[:, :-1] @ types).astype(np.float64)
+            yield rng.multinomial(products, shares, size=chunk)[:, :-1].astype(np.float64) @ exact_types
         return
     exact = rows.astype(_exact_type(rows, products))
+    drawn, rng.bit_generator.state = _drawn_numbers(products, resamples, _Hashed(rng.bit_generator.state))
+    for weights in drawn:
+        yield (weights[:, : len(rows)].astype(exact.dtype) @ exact).astype(np.float64)
+
+
+class _Hashed(dict[str, Any]):
+    """A generator's state as an argument that calls can be told apart by."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # Nobody changes it.
+        return hash(repr(self))
+
+
+@lru_cache(maxsize=2)
+def _drawn_numbers(
+    products: int, resamples: int, state: _Hashed
+) -> tuple[list[npt.NDArray[np.uint16]], dict[str, Any]]:
+    """Return how often each resample draws each product, (chunk, products), and the generator's state behind it.
+
+    Every comparison on a test set draws the same, for one seed: a report of many rows draws once.
+    """
+    generator = np.random.PCG64()
+    generator.state = dict(state)  # type: ignore[assignment]  # A state of this generator.
+    rng = np.random.Generator(generator)
+    found = []
     for chunk in _chunks(resamples, products):
         drawn = rng.integers(0, products, size=(chunk, products), dtype=np.int32)
-        weights = np.empty((chunk, len(rows)), exact.dtype)
+        weights = np.empty((chunk, products), np.uint16)
         for weight, draw in zip(weights, drawn, strict=True):
-            weight[:] = np.bincount(draw, minlength=products)[: len(rows)]
-        yield (weights @ exact).astype(np.float64)
+            weight[:] = np.bincount(draw, minlength=products)
+        found.append(weights)
+    return found, dict(generator.state)
 
 
 def _swapped_sums(rows: Counts, resamples: int, rng: np.random.Generator) -> Iterator[Figures]:

@@ -1,23 +1,26 @@
-"""The counts of single examples, all that a paired comparison needs; and the text-free file that holds them.
+"""The counts of single examples, all that a paired comparison needs; and the text-free file of the earlier layout.
 
-A line of a counts file is `{id, product?, slices: [name], counts: {family: [tp, predicted, gold]},
-attributes?: {family: {attribute: [tp, predicted, gold]}}}`. Without `product` an example is a product of its own. Files
-written before `product` and `attributes` were stored have neither.
+A line of such a file, one per repetition of a row (`store.recorded` packs them), is `{id, product?, slices: [name],
+counts: {family: [tp, predicted, gold]}, attributes?: {family: {attribute: [tp, predicted, gold]}}}`. Without `product`
+an example is a product of its own. Files written before `product` and `attributes` were stored have neither.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from avebench.contracts.examples import Example, Prediction, product_of
 from avebench.data.jsonlines import json_lines
 from avebench.files.errors import AvebenchError
 from avebench.scoring.counts import Counts, Family
 from avebench.scoring.metrics import RunningScores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 AttributeFamily = Literal["tag", "string"]
 ByAttribute = Mapping[AttributeFamily, Mapping[str, Counts]]
@@ -44,6 +47,58 @@ class ExampleCounts:
         return counts.tp == counts.predicted == counts.gold
 
 
+@dataclass(frozen=True, slots=True)
+class CountColumns:
+    """The counts of n examples in columns: ids, products, and per family true positives, predicted and gold (n, 3).
+
+    A family that an example cannot be counted in is 0 there. `by_attribute` says whether counts per attribute, and with
+    them the products, are known.
+    """
+
+    ids: Sequence[str]
+    products: Sequence[str]
+    counts: Mapping[Family, NDArray[np.int64]]
+    by_attribute: bool
+
+
+class ColumnarCounts(Sequence[ExampleCounts]):
+    """The counts of examples, held in columns; `make` makes those of single examples when one is asked for."""
+
+    def __init__(self, columns: CountColumns, make: Callable[[], list[ExampleCounts]]) -> None:
+        self.columns = columns
+        self._make = make
+        self._made: list[ExampleCounts] | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> ExampleCounts: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[ExampleCounts]: ...
+    def __getitem__(self, place: int | slice) -> ExampleCounts | list[ExampleCounts]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made[place]
+
+
+def columns_of(counted: Sequence[ExampleCounts]) -> CountColumns:
+    """Return counts of examples in columns."""
+    import numpy as np
+
+    if isinstance(counted, ColumnarCounts):
+        return counted.columns
+    counts = {}
+    for family in dict.fromkeys(family for one in counted for family in one.counts):
+        table = np.zeros((len(counted), 3), np.int64)
+        for line, one in zip(table, counted, strict=True):
+            if (n := one.counts.get(family)) is not None:
+                line[:] = n.tp, n.predicted, n.gold
+        counts[family] = table
+    by_attribute = all(one.attributes is not None for one in counted)
+    return CountColumns([one.id for one in counted], [one.product for one in counted], counts, by_attribute)
+
+
 def count_example(gold: Example, prediction: Prediction, slices: Iterable[str]) -> ExampleCounts:
     """Return the counts of one example, which belongs to the named slices; ValueError if the ids differ."""
     scores = RunningScores()
@@ -62,25 +117,6 @@ def _by_attribute(scores: RunningScores, prediction: Prediction) -> ByAttribute:
     if prediction.spans is None:
         return {"string": scores.string_attributes}
     return {"tag": scores.span_attributes, "string": scores.string_attributes}
-
-
-def to_line(counted: ExampleCounts) -> str:
-    """Return the line of a counts file, ending in a line feed."""
-    record: dict[str, Any] = {"id": counted.id}
-    if counted.product != counted.id:
-        record["product"] = counted.product
-    record["slices"] = sorted(counted.slices)
-    record["counts"] = {family: _triple(counts) for family, counts in counted.counts.items()}
-    if counted.attributes is not None:
-        record["attributes"] = {
-            family: {name: _triple(counts) for name, counts in sorted(found.items())}
-            for family, found in counted.attributes.items()
-        }
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def _triple(counts: Counts) -> list[int]:
-    return [counts.tp, counts.predicted, counts.gold]
 
 
 def read_counts(path: Path) -> list[ExampleCounts]:

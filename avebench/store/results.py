@@ -229,14 +229,17 @@ def load_result(path: Path) -> Result:
         content = read_record(path)
     except DamagedError as error:
         raise AvebenchError(f"The result {path} cannot be read: {error}. Run its cell again with --fresh.") from None
+    return parse_result(content, str(path), "Run its cell again with --fresh.")
+
+
+def parse_result(content: dict[str, Any], shown: str, remedy: str) -> Result:
+    """Return a result from its JSON; AvebenchError names its place as `shown`, what is wrong, and the remedy."""
     if content.get("version") != RESULT_VERSION:
-        raise AvebenchError(f"The result {path} is of another version. Run its cell again with --fresh.")
+        raise AvebenchError(f"The result {shown} is of another version. {remedy}")
     try:
         return Result.model_validate(content)
     except ValidationError as error:
-        raise AvebenchError(
-            f"The result {path} is not complete: {error.errors()[0]['loc']}. Run its cell again with --fresh."
-        ) from None
+        raise AvebenchError(f"The result {shown} is not complete: {error.errors()[0]['loc']}. {remedy}") from None
 
 
 def dump(result: Result) -> str:

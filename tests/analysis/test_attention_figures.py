@@ -337,7 +337,7 @@ def test_the_panels_are_hot_where_the_words_look() -> None:
 
 @pytest.mark.parametrize(("text", "units"), [("word " * 90, word_units), (("Wonderful" * 9 + " ") * 7, word_units)])
 @pytest.mark.parametrize("shown", [2, PANELS])
-def test_no_words_overlap_or_leave_the_sheet(text: str, units: Any, shown: int) -> None:
+def test_no_words_overlap_or_leave_the_drawing(text: str, units: Any, shown: int) -> None:
     count = len(units(text))
     explanation = _explained((0,) * count, text, units)
     label = "a row with quite a long label, longer than others"

@@ -15,6 +15,7 @@ from avebench.files.errors import AvebenchError
 from avebench.planning.plan import make_plans
 from avebench.planning.request import Request
 from avebench.running.experiment_run import Execution
+from avebench.store.recorded import recorded_cells
 
 READER = '''
 """Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a colour as well."""
@@ -115,7 +116,9 @@ def test_a_sweep_prints_and_draws_every_threshold(place: Path) -> None:
     assert [row["measured_tag_f1"] for row in none][1:3] == [bold[at]["measured_tag_f1"] for at in ("0.25", "0.4")]
     assert "Figure: runs/figures/sweep-jsonl.png" in said and _is_png(place / "runs/figures/sweep-jsonl.png")
     recorded = place / "results" / "sweep" / "jsonl"
-    assert _is_png(recorded / "figure.png") and (recorded / "bold" / "0.json").is_file()
+    assert _is_png(recorded / "figure.png") and ("bold", 0) in [
+        (one.row, one.repetition) for one in recorded_cells(recorded)
+    ]
     assert "| 0.25 " in (recorded / "table.md").read_text()
 
 

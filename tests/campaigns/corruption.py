@@ -32,15 +32,37 @@ from avebench.files.errors import AvebenchError
 from avebench.planning import cells, rows
 from avebench.running.cell_run import Job, finish_cell
 from avebench.running.runner import Failure
+from avebench.store.recorded import COUNTS, PREDICTIONS, RESULTS_FILE
 
 NEEDED = ["--experiment", "mine.toml", "--device", "cpu"]
 COMMANDS: dict[str, list[str]] = {
-    "run": ["run", "mine.toml", "--data", "data", "--no-mlflow", "--format", "json"],
+    "run": ["run", "mine.toml", "--data", "data", "--no-mlflow", "--record", "--format", "json"],
     "predict": ["predict", *NEEDED, "--row", "DRAM", "--text", "a dress 3 blue", "--image", "data/0.png"],
     "predict dictionary": ["predict", *NEEDED, "--row", "dictionary", "--text", "a dress 3 blue"],
     "explain": ["explain", *NEEDED, "--row", "DRAM", "--text", "a dress 3 blue", "--image", "data/0.png"],
     "report": ["report", "mine.toml", "--data", "data", "--output", "report.html"],
     "compare": ["compare", "DRAM", "dictionary", "--experiment", "mine.toml", "--data", "data", "--format", "json"],
+    "report recorded": [
+        "report",
+        "mine.toml",
+        "--recorded",
+        "--out",
+        "none",
+        "--data",
+        "data",
+        "--output",
+        "report.html",
+    ],
+    "compare recorded": [
+        "compare",
+        "DRAM",
+        "dictionary",
+        "--experiment",
+        "mine.toml",
+        "--recorded",
+        "--format",
+        "json",
+    ],
 }
 Harm = Callable[[Path, random.Random], None]
 
@@ -133,9 +155,9 @@ def command(name: str, folder: Path) -> Ended:
         mock.patch("avebench.running.runner.run_cells", in_this_process),
     ):
         code = enter(app, debug=False)
-        page = Path("report.html").read_text() if name == "report" and Path("report.html").exists() else ""
+        page = Path("report.html").read_text() if name.startswith("report") and Path("report.html").exists() else ""
     shown = re.sub(r"\d\d\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?( UTC)?|in [\d.]+ s", "", page) or out.getvalue()
-    if name == "compare":  # A cell whose result is gone is run again, in another time.
+    if name.startswith("compare"):  # A cell whose result is gone is run again, in another time.
         shown = re.sub(r"[\d.,]+ (s per 1,000 test examples|GB peak memory)", r"\1", shown)
     return Ended(code, shown, err.getvalue())
 
@@ -165,7 +187,9 @@ def _line(number: int) -> dict[str, Any]:
 def stored_files(place: Path) -> list[Path]:
     """Return the stored files below `place`, relative to it, but locks; of equal memos two stand for all."""
     found: dict[Path, list[Path]] = {}
-    for path in sorted(path for top in ("runs", "cache") for path in (place / top).rglob("*") if path.is_file()):
+    recorded = [path for name in (RESULTS_FILE, PREDICTIONS, COUNTS) for path in (place / "results").rglob(name)]
+    kept = [path for top in ("runs", "cache") for path in (place / top).rglob("*") if path.is_file()]
+    for path in sorted(kept + recorded):
         if path.stat().st_size and path.suffix != ".lock":
             found.setdefault(path.parent, []).append(path.relative_to(place))
     return [path for folder, files in found.items() for path in (files[:2] if len(files) > 20 else files)]
@@ -182,8 +206,9 @@ def verdict(name: str, expected: Ended, ended: Ended, file: Path) -> str:
     if ended.out == expected.out:
         return "equal"
     cell = file.parts[2][:12] if file.parts[:2] == ("runs", "cells") else "no cell"
+    cell = file.name if file.parts[0] == "results" else cell
     said = [line for line in ended.out.splitlines() if cell in line and line not in expected.out]
-    if name == "report" and any(word in line for line in said for word in (*GAPS, file.name)):
+    if name.startswith("report") and any(word in line for line in said for word in (*GAPS, file.name)):
         return "left out"
     return "fault: other output with exit code 0"
 

@@ -13,6 +13,7 @@ from statistics import fmean
 
 import pytest
 from commandline import environment
+from earlier_layout import to_line, unpack
 from inprocess import avebench_here as avebench
 
 from avebench.analysis.comparison.comparability import check_comparable
@@ -22,7 +23,8 @@ from avebench.files.sealed import unseal
 from avebench.planning.experiment_files import experiment_names, load_experiment, open_experiment
 from avebench.planning.rows import choose_rows, find_rows
 from avebench.scoring.counts import Counts
-from avebench.store.examplecounts import ExampleCounts, read_counts, to_line
+from avebench.store.examplecounts import ExampleCounts, read_counts
+from avebench.store.recorded import recorded_cells, recorded_folders
 from avebench.store.results import Result, load_result
 
 ROOT = Path(__file__).parents[2]
@@ -309,6 +311,7 @@ def _strip(path: Path) -> None:
 
 def test_older_counts_are_completed_from_the_data_or_said_to_be_incomplete(place: Path) -> None:
     expected = _json(place, *COMPARE, "--recorded", "--data", "data")
+    _unpack(place)
     for path in place.glob("results/*/*/*/*.counts.jsonl.gz"):
         _strip(path)
     assert _json(place, *COMPARE, "--recorded", "--data", "data") == expected
@@ -323,11 +326,64 @@ def test_older_counts_are_completed_from_the_data_or_said_to_be_incomplete(place
     assert rows["test", "TAG-F1"]["words minus Six"]["difference"] == pytest.approx(WORDS - SIX)
 
 
+def _unpack(place: Path) -> None:
+    """Put what is recorded into the earlier layout, whose files can be edited."""
+    for folder in recorded_folders(place / "results"):
+        unpack(folder)
+
+
+def test_both_layouts_give_the_same_answer(place: Path) -> None:
+    arguments = (*COMPARE, "--recorded", "--examples", "2")
+    packed = [avebench(place, *arguments, *more).stdout for more in ((), ("--data", "data"), ("--format", "json"))]
+    assert {path.name for path in place.glob("results/mine/*/*")} == {
+        "counts.parquet", "predictions.parquet", "results.jsonl", "slices.md", "table.json", "table.md",
+    }  # fmt: skip
+    _unpack(place)
+    assert len(list(place.glob("results/mine/*/*/*.json"))) == 8 and not list(
+        place.glob("results/mine/*/results.jsonl")
+    )
+    for expected, more in zip(packed, ((), ("--data", "data"), ("--format", "json")), strict=True):
+        assert expected and avebench(place, *arguments, *more).stdout == expected
+
+
+def test_recording_again_packs_the_earlier_layout_and_keeps_other_rows(place: Path) -> None:
+    (folder,) = recorded_folders(place / "results")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    run = ("run", "mine.toml", "--data", "data", "--plugin", "knowing.py", "--no-mlflow", "--record", "--seeds", "2")
+    for arguments in (run, (*run, "--rows", "Six")):
+        _unpack(place)
+        assert avebench(place, *arguments).returncode == 0
+        assert not list(folder.glob("*/"))
+        again = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert {name: again[name] for name in before if "table" not in name and "slices" not in name} == {
+            name: content for name, content in before.items() if "table" not in name and "slices" not in name
+        }
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "counts.parquet"])
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+def test_a_damaged_recorded_folder_is_named(place: Path, name: str, harm: str) -> None:
+    path = next(place.glob(f"results/mine/*/{name}"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-7] if harm == "cut" else content[:300] + b"x" + content[301:])
+    if harm == "gone":
+        path.unlink()
+    done = avebench(place, *COMPARE, "--recorded")
+    assert done.returncode == 2 and not done.stdout
+    shown = path.relative_to(place)
+    if (name, harm) == ("results.jsonl", "gone"):
+        assert "No results of all of words, six are recorded in" in done.stderr
+    else:
+        assert f"The recorded {shown} cannot be read" in done.stderr and "git checkout" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def _edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(unseal(path.read_text()) | changes))
 
 
 def test_unlike_runs_are_refused_with_the_fields_that_differ(place: Path) -> None:
+    _unpack(place)
     for path in place.glob("results/mine/*/Six/?.json"):
         _edit(path, profile="quick", fingerprint="f" * 64)
     own = load_result(next(place.glob("results/mine/*/words/0.json"))).fingerprint[:12]
@@ -338,6 +394,7 @@ def test_unlike_runs_are_refused_with_the_fields_that_differ(place: Path) -> Non
 
 
 def test_other_repetitions_are_refused(place: Path) -> None:
+    _unpack(place)
     next(place.glob("results/mine/*/Six/1.json")).unlink()
     done = avebench(place, *COMPARE, "--recorded")
     assert done.returncode == 2 and "repetitions (words: 0 1, Six: 0)" in done.stderr
@@ -347,6 +404,7 @@ def test_other_repetitions_are_refused(place: Path) -> None:
 
 
 def test_counts_that_do_not_add_up_are_refused(place: Path) -> None:
+    _unpack(place)
     path = next(place.glob("results/mine/*/Six/1.counts.jsonl.gz"))
     lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
     path.write_bytes(
@@ -427,7 +485,7 @@ def test_the_first_table_with_all_rows_is_taken() -> None:
 
 
 def _recorded(row: str) -> list[Result]:
-    return [load_result(path) for path in sorted((RECORDED / row).glob("?.json"))]
+    return [cell.result() for cell in recorded_cells(RECORDED) if cell.row == row]
 
 
 def test_recorded_rows_of_this_repository_are_compared_without_training() -> None:

@@ -18,6 +18,8 @@ from commandline import COMMAND, avebench, environment
 from inprocess import avebench_here
 
 from avebench import __version__
+from avebench.store.examplecounts import columns_of
+from avebench.store.recorded import recorded_cells
 
 EXPERIMENT = """
 title = "A small table"
@@ -318,27 +320,32 @@ def test_record_holds_no_text_and_no_path(place: Path) -> None:
     done = avebench_here(place, *run, "--record", "--train-fraction", "0.5")
     assert done.returncode == 0, done.stderr
     folder = place / "results" / "mine" / "jsonl-0.5"
-    assert sorted(path.name for path in (folder / "virc-text").iterdir()) == [
-        "0.counts.jsonl.gz",
-        "0.json",
-        "0.predictions.jsonl.gz",
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "counts.parquet",
+        "predictions.parquet",
+        "results.jsonl",
+        "slices.md",
+        "table.json",
+        "table.md",
     ]
-    import gzip
+    import pyarrow.parquet
 
-    for path in folder.rglob("*.gz"):
-        text = gzip.decompress(path.read_bytes()).decode()
+    for path in folder.glob("*.parquet"):
+        table = pyarrow.parquet.read_table(path)
+        text = json.dumps(table.to_pylist())
         assert "dress" not in text and "blue" not in text
-        assert text.count("\n") == 20
-    stored = json.loads((folder / "virc-text" / "0.json").read_text())
-    assert stored["train_examples"] == 20 and stored["scores_extended"]["examples"] == 20
-    counts = [
-        json.loads(line)
-        for line in gzip.decompress((folder / "virc-text" / "0.counts.jsonl.gz").read_bytes()).splitlines()
-    ]
-    assert sum(line["counts"]["tag"][2] for line in counts) == stored["scores"]["metrics"]["tag_f1"]["gold"] == 20
-    assert stored["weights"]["text_encoder"]["name"] == stored["config"]["text_encoder"] == "bert"
-    table = (folder / "table.md").read_text()
-    assert table.startswith("**A small table**") and "Pretrained encoders: bert." in table
+        assert [table["row"].to_pylist().count(row) for row in set(table["row"].to_pylist())] == [20] * len(
+            set(table["row"].to_pylist())
+        )
+    (cell,) = [one for one in recorded_cells(folder) if one.row == "virc-text"]
+    stored = cell.result()
+    assert stored.scores_extended is not None
+    assert stored.train_examples == 20 and stored.scores_extended.examples == 20
+    gold = columns_of(cell.counts()).counts["tag"][:, 2].sum()
+    assert gold == stored.scores.metrics["tag_f1"].gold == 20
+    assert stored.weights["text_encoder"].name == stored.config["text_encoder"] == "bert"
+    shown = (folder / "table.md").read_text()
+    assert shown.startswith("**A small table**") and "Pretrained encoders: bert." in shown
     assert not [path for path in folder.rglob("*.*") if str(place).encode() in path.read_bytes()]
 
 

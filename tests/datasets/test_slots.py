@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from earlier_layout import unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inprocess import avebench_here
@@ -19,6 +20,7 @@ from avebench.files.errors import AvebenchError
 from avebench.planning.experiment_files import open_experiment
 from avebench.scoring.metrics import score
 from avebench.scoring.slices import SliceRule
+from avebench.store.recorded import recorded_folders
 
 Line = tuple[str, str, str]
 TRAIN: list[Line] = [
@@ -283,6 +285,7 @@ def test_a_run_scores_slots_and_intents(tmp_path: Path) -> None:
     assert all(one["reader_notes"] == {"test: unseen intents": 1} for one in results)
     assert all(set(one["scores"]["per_attribute"]) == {"artist", "city", "genre"} for one in results)
     assert all(one["scores"]["per_slice"]["no-attribute"]["examples"] == 2 for one in results)
+    unpack(*recorded_folders(tmp_path / "results"))
     (recorded,) = tmp_path.glob("results/**/majority/0.predictions.jsonl.gz")
     done = avebench_here(tmp_path, "score", str(recorded), "--dataset", "slots", "--data", "mine", "--format", "json")
     assert done.returncode == 0, done.stderr

@@ -53,7 +53,7 @@ def test_every_command_finds_what_an_equal_table_ran(tmp_path: Path) -> None:
         said = avebench_here(tmp_path, "predict", "--experiment", name, "--row", row, "--text", "a red dress")
         assert (said.returncode, "No trained cell" in said.stderr) == (0, False), said.stderr
     stored = read_stored([str(tmp_path / "y.toml")], tmp_path / "runs", recorded=False)
-    assert [[len(row.cells) for row in sheet.plan.rows] for sheet in stored.sheets] == [[1, 1]]
+    assert [[len(row.cells) for row in stored_table.plan.rows] for stored_table in stored.stored_tables] == [[1, 1]]
     assert stored.gaps == []
 
 
@@ -66,8 +66,8 @@ def test_a_cell_that_was_set_belongs_to_the_row_that_spells_it_out_and_back(tmp_
     # The same cell, which was there already; now this table has asked for it as well.
     assert [cell.key for cell in finish(plain, out, settings={"hidden": 20}).cells()] == [wanted]
     assert key(plain, "row", out) == wanted
-    sheets = read_stored([plain], out, recorded=False).sheets
-    assert [list(sheet.cells) for sheet in sheets] == [[wanted]]
+    stored_tables = read_stored([plain], out, recorded=False).stored_tables
+    assert [list(stored_table.cells) for stored_table in stored_tables] == [[wanted]]
     # And a third table that says so in its rows, which asked for nothing.
     assert key(table(tmp_path, "third", label="mine", options="hidden = 20"), "mine", out) == wanted
 
@@ -89,7 +89,7 @@ def test_a_row_whose_options_have_changed_does_not_have_the_old_cell(tmp_path: P
     with pytest.raises(AvebenchError, match="No trained cell"):
         key(path, "row", out)
     stored = read_stored([path], out, recorded=False)
-    assert not stored.sheets and "has no row 'row' with these options any more" in stored.gaps[0]
+    assert not stored.stored_tables and "has no row 'row' with these options any more" in stored.gaps[0]
 
 
 def test_results_that_kept_no_request_are_found_by_name_as_before(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def _mepave(place: Path, value: float = 95.1, row: str = "V-IRC", **changes: obj
 
 
 def _verdicts(place: Path, intervals: dict[str, dict[str, tuple[float, float]]]) -> dict[str, str]:
-    (sheet,) = read_stored(["table6"], place, recorded=False).sheets
-    table = reproduction_table(sheet, intervals)
+    (stored_table,) = read_stored(["table6"], place, recorded=False).stored_tables
+    table = reproduction_table(stored_table, intervals)
     (f1,) = [section for section in table.sections if section.heading == "TAG-F1"]
     return {row.label: row.cells[0] for row in f1.rows}  # type: ignore[misc]  # Verdicts are texts.
 
@@ -100,8 +100,8 @@ def test_what_is_as_published_is_judged(tmp_path: Path) -> None:
     found = _verdicts(tmp_path, intervals)
     assert found["V-IRC"] == "reproduced" and found["+ARM"] == "not reproduced: 2.84 below"
     assert found["+TEM"] == "no interval" and found["DRAM"] == "not run"
-    (sheet,) = read_stored(["table6"], tmp_path, recorded=False).sheets
-    table = reproduction_table(sheet, intervals)
+    (stored_table,) = read_stored(["table6"], tmp_path, recorded=False).stored_tables
+    table = reproduction_table(stored_table, intervals)
     assert reproduction.verdicts_in(table) == {"reproduced": 1, "not reproduced": 1, "no interval": 1}
     (apart,) = [row.cells[-1] for row in table.rows() if row.cells[0] == "reproduced"]
     assert apart == pytest.approx(95.1 - 95.05)
@@ -119,7 +119,7 @@ def test_what_is_as_published_is_judged(tmp_path: Path) -> None:
 def test_what_is_not_as_published_is_not_judged(tmp_path: Path, changes: dict[str, object], why: str) -> None:
     _mepave(tmp_path, **changes)
     assert _verdicts(tmp_path, {"V-IRC": {"tag_f1": (95.0, 95.1)}})["V-IRC"] == "not comparable"
-    (chapter,) = make_chapters(read_stored(["table6"], tmp_path, recorded=False).sheets, Examiner(None))
+    (chapter,) = make_chapters(read_stored(["table6"], tmp_path, recorded=False).stored_tables, Examiner(None))
     said = overview_table([chapter]).rows()[0].cells[-1]
     assert isinstance(said, str) and said.startswith("1 not comparable: ") and why in said
     notes = dict(chapter.tables)["reproduction"].notes
@@ -128,18 +128,18 @@ def test_what_is_not_as_published_is_not_judged(tmp_path: Path, changes: dict[st
 
 def test_changed_options_and_told_attributes_are_not_judged(tmp_path: Path) -> None:
     _mepave(tmp_path)
-    cell = read_stored(["table6"], tmp_path, recorded=False).sheets[0].cells
+    cell = read_stored(["table6"], tmp_path, recorded=False).stored_tables[0].cells
     config = dict(next(iter(cell.values())).result.config)
     config["training"] = {**config["training"], "batch_size": 7}
     _mepave(tmp_path / "changed", config=config)
     said = _verdicts(tmp_path / "changed", {"V-IRC": {"tag_f1": (95.0, 95.1)}})["V-IRC"]
     assert said == "not comparable: other options (training.batch_size 7)"
     # A row that is told attributes stands in no overview as the highest.
-    (sheet,) = read_stored(["table6"], tmp_path, recorded=False).sheets
-    rows = tuple(replace(one, row=one.row.model_copy(update={"protocol": "oracle"})) for one in sheet.plan.rows)
-    (chapter,) = make_chapters([sheet], Examiner(None))
+    (stored_table,) = read_stored(["table6"], tmp_path, recorded=False).stored_tables
+    rows = tuple(replace(one, row=one.row.model_copy(update={"protocol": "oracle"})) for one in stored_table.plan.rows)
+    (chapter,) = make_chapters([stored_table], Examiner(None))
     assert overview_table([chapter]).rows()[0].cells[3] == "V-IRC (TAG-F1 95.10)"
-    told = replace(chapter, sheet=replace(sheet, plan=replace(sheet.plan, rows=rows)))
+    told = replace(chapter, stored_table=replace(stored_table, plan=replace(stored_table.plan, rows=rows)))
     assert overview_table([told]).rows()[0].cells[3] is None
 
 
@@ -244,8 +244,8 @@ def test_thresholds_against_brute_force() -> None:
 
 def test_threshold_part_of_a_table(place: Path) -> None:
     """The part holds the rows that store candidates: its table the F1, its curve precision against recall."""
-    (sheet,) = read_stored([str(place / "mine.toml")], place / "runs", recorded=False).sheets
-    (chapter,) = make_chapters([sheet], Examiner(place / "data"))
+    (stored_table,) = read_stored([str(place / "mine.toml")], place / "runs", recorded=False).stored_tables
+    (chapter,) = make_chapters([stored_table], Examiner(place / "data"))
     (part,) = [part for part in chapter.parts if part.name == "thresholds"]
     gold = list(open_dataset("jsonl", place / "data", {}).read("test"))
     fewer = {word: found for word, found in ALL.items() if word != "blue"}
@@ -319,18 +319,18 @@ def test_latex_has_a_command_for_every_figure(place: Path, capsys: pytest.Captur
 
 
 def test_differences_are_of_the_compared_rows(place: Path) -> None:
-    (sheet,) = read_stored([str(place / "mine.toml")], place / "runs", recorded=False).sheets
-    (chapter,) = make_chapters([sheet], Examiner(place / "data"))
+    (stored_table,) = read_stored([str(place / "mine.toml")], place / "runs", recorded=False).stored_tables
+    (chapter,) = make_chapters([stored_table], Examiner(place / "data"))
     assert chapter.comparison is None and any("repetitions" in gap for gap in chapter.gaps)
     # One repetition each can be compared.
     one = place / "one"
     shutil.copytree(place / "runs", one)
     shutil.rmtree(one / "cells" / ("2" * 64))
-    (sheet,) = read_stored([str(place / "mine.toml")], one, recorded=False).sheets
-    (chapter,) = make_chapters([sheet], Examiner(place / "data"))
+    (stored_table,) = read_stored([str(place / "mine.toml")], one, recorded=False).stored_tables
+    (chapter,) = make_chapters([stored_table], Examiner(place / "data"))
     assert chapter.comparison is not None
     first, second = (row.cells for row in matrix_table(chapter.comparison).rows())
-    values = [cell.result.scores.metrics["tag_f1"].value for cell in sheet.cells.values()]
+    values = [cell.result.scores.metrics["tag_f1"].value for cell in stored_table.cells.values()]
     points = abs(values[0] - values[1])
     assert str(first[1]).startswith(f"+{points:.2f} (p ") and str(second[0]).startswith(f"-{points:.2f} (p ")
 

@@ -1,4 +1,4 @@
-"""Chapters of the report that are of no one sheet: the cost of a range, train fractions, statistics of data."""
+"""Chapters of the report that are of no one stored table: the cost of a range, train fractions, statistics of data."""
 
 import csv
 import io
@@ -136,7 +136,7 @@ model = "dictionary"
 """
 
 
-def test_sheets_at_several_fractions_have_a_chapter_together(
+def test_stored_tables_at_several_fractions_have_a_chapter_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -221,3 +221,15 @@ def test_holm_is_closed_testing_with_bonferroni(p_values: list[float]) -> None:
         for place in places
     ]
     assert holm(p_values) == pytest.approx(expected)
+
+
+def test_resamples_that_are_drawn_once_are_those_that_each_row_would_draw() -> None:
+    """What is kept of one row's draws gives another row the sums, and the generator the state, of drawing again."""
+    for columns in (3, 9, 3):
+        rows = np.random.default_rng(columns).integers(0, 50, (70, columns))
+        one, other = np.random.default_rng(5), np.random.default_rng(5)
+        sums = np.concatenate(list(significance._drawn_sums(rows, 80, 300, one)))
+        drawn = other.integers(0, 80, size=(300, 80), dtype=np.int32)
+        expected = [np.bincount(draw, minlength=80)[:70] @ rows for draw in drawn]
+        assert (sums == np.array(expected)).all()
+        assert one.bit_generator.state == other.bit_generator.state

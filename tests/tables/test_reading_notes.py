@@ -21,6 +21,7 @@ from avebench.planning.plan import make_plan
 from avebench.planning.request import Request
 from avebench.running.cell_run import Job, finish_cell
 from avebench.running.missing_cells import stored_results
+from avebench.store.recorded import recorded_cells
 from avebench.store.results import Store
 from avebench.tables.result_tables import reading_notes, result_table
 from avebench.tracking.run_records import run_record
@@ -155,11 +156,8 @@ def test_data_stats_count_long_texts_before_anything_is_trained(shop: Path) -> N
 def test_the_default_stays_out_of_keys_and_recorded_cells_are_found(tmp_path: Path) -> None:
     assert keyed_config({"a": 1, **LATER_OPTIONS}) == {"a": 1}
     assert keyed_config({"a": 1, "long_texts": "cut"}) == {"a": 1, "long_texts": "cut"}
-    recorded = {
-        (path.parent.name, content["repetition"]): content["key"]
-        for path in RESULTS.glob("table6/demo/*/?.json")
-        for content in [json.loads(path.read_text())]
-    }
+    cells = recorded_cells(RESULTS / "table6" / "demo")
+    recorded = {(cell.row, cell.repetition): cell.result().key for cell in cells}
     keys = {cell.key for cell in make_plan(Request("table6", tmp_path, dataset="demo", repetitions=3)).cells()}
     assert set(recorded.values()) <= keys and len(recorded) >= 18
     jobs = cost_jobs(open_experiment("range"), Request("range", tmp_path), "cpu")

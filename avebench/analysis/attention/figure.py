@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from avebench.analysis.attention.chosen_examples import AttentionExamples, Shown, values_text
-from avebench.analysis.recording import place_name, slug
+from avebench.analysis.recording import place_name
 from avebench.contracts.examples import Example, printable
 from avebench.files.atomic import write_atomically
 from avebench.files.digests import sha256
@@ -24,6 +24,7 @@ from avebench.planning.cells import Cell
 from avebench.planning.plan import Plan
 from avebench.running.experiment_run import ExperimentRun
 from avebench.running.trained import RECORD, SHOWN, VOCABULARY, WEIGHTS, load_trained
+from avebench.store.recorded import slug
 from avebench.store.results import Result, Store
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Drawings of an explanation: attention over the picture per token, tags with ranges and similarities. matplotlib only.
 
 `draw_attention` and `draw_tags` fill axes that the caller lays out; `write_overlays` makes one PNG each, and
-`avebench.analysis.attention.panels` puts the attention of several systems on one sheet.
+`avebench.analysis.attention.panels` draws the attention of several systems side by side.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from avebench.analysis.recording import slug
 from avebench.contracts.examples import printable
 from avebench.contracts.explanation import Explanation
 from avebench.files.disk import unwritable
+from avebench.store.recorded import slug
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from avebench.analysis.comparison.contrasts import Comparison, compare_systems, 
 from avebench.analysis.comparison.finished_rows import (
     Finished,
     finish_rows,
-    recorded_files,
+    recorded_by_row,
     recorded_rows,
 )
 from avebench.analysis.comparison.verdict import answers, comparison_table
@@ -116,7 +116,8 @@ def _recorded(question: Question, request: Request) -> tuple[Experiment, Finishe
         for dataset in [request.dataset] if request.dataset else [experiment.dataset, _built_in()]:
             folder = recorded_folder(Path(name).stem, dataset, request.train_fraction)
             tried.append(str(folder))
-            if not all(recorded_files(folder, row.label) for row in rows):
+            recorded = recorded_by_row(folder, rows)
+            if not all(recorded):
                 continue
             if request.settings or request.profile or request.missing_images:
                 why = (
@@ -125,7 +126,7 @@ def _recorded(question: Question, request: Request) -> tuple[Experiment, Finishe
                 raise AvebenchError(
                     f"{why}Recorded results are compared as they are: leave --profile, --set and the encoders out."
                 )
-            finished = recorded_rows(folder, rows, question.repetitions, request.data)
+            finished = recorded_rows(folder, rows, recorded, question.repetitions, request.data)
             foreign = experiment.foreign(dataset, finished.systems[0].results[0].fingerprint)
             return experiment, replace(finished, banner=foreign and f"{foreign}.")
     if not question.recorded:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from avebench.analysis.comparison.contrasts import System
 from avebench.files.errors import AvebenchError
-from avebench.scoring.counts import Counts
 from avebench.scoring.metrics import METRICS
-from avebench.store.examplecounts import ExampleCounts
+from avebench.store.examplecounts import ExampleCounts, columns_of
 from avebench.store.results import Result
 from avebench.tables.table import MARKED_PROTOCOLS
 
@@ -39,11 +38,12 @@ def check_comparable(systems: Sequence[System]) -> None:
 
 def check_totals(result: Result, counted: Sequence[ExampleCounts], label: str) -> None:
     """Raise AvebenchError unless the counts of the examples add up to those of the result."""
+    counts = columns_of(counted).counts
+    totals = {family: tuple(table.sum(axis=0).tolist()) for family, table in counts.items()}
     for name, metric in result.scores.metrics.items():
-        family = METRICS[name][0]
-        total = sum((one.counts[family] for one in counted if family in one.counts), Counts())
-        if (total.tp, total.predicted, total.gold) != (metric.tp, metric.predicted, metric.gold):
+        total = totals.get(METRICS[name][0], (0, 0, 0))
+        if total != (metric.tp, metric.predicted, metric.gold):
             raise AvebenchError(
                 f"The counts of {label}, repetition {result.repetition}, do not add up to its {name} "
-                f"({total.tp} of {metric.tp} true positives). Run the row again with 'avebench run --fresh'."
+                f"({total[0]} of {metric.tp} true positives). Run the row again with 'avebench run --fresh'."
             )

@@ -17,7 +17,7 @@ from avebench.scoring.counts import Counts, Family
 from avebench.scoring.metrics import METRICS
 from avebench.scoring.significance import RESAMPLES, Contrast, Measure, Pair, contrasts, holm, intervals, ratio
 from avebench.scoring.slices import CATEGORY
-from avebench.store.examplecounts import AttributeFamily, ExampleCounts
+from avebench.store.examplecounts import AttributeFamily, ExampleCounts, columns_of
 from avebench.store.results import Result
 
 Kind = Literal["test", "attribute", "slice", "category"]
@@ -121,27 +121,27 @@ def compare_systems(
             f"{metric} is not available for {lacking}. Choose with --metric one of: {', '.join(available)}."
         )
     shown = list(dict.fromkeys([metric, *(name for name in metrics if name in available)]))
-    first = systems[0].counts[0]
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(one.product for one in first))}
+    first = columns_of(systems[0].counts[0])
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(first.products))}
     attribute_family: AttributeFamily = "tag" if "tag_f1" in available else "string"
-    groups = _groups(systems, metric, shown, attribute_family, numbers)
-    if whole_only:
-        groups = [group for group in groups if group.kind == "test"]
+    groups = _whole_groups(systems, shown, numbers)
+    if not whole_only:
+        groups += _part_groups(systems, metric, attribute_family, numbers)
     lines = [_line(group, len(systems), len(numbers), resamples) for group in groups]
     with_spans = {"tag_f1" in result.scores.metrics for result in results}
     if len(with_spans) == 1 and not whole_only and not any(line.kind == "attribute" for line in lines):
         lines += _attribute_totals(systems)
     _adjust(lines)
-    return Comparison(tuple(systems), metric, attribute_family, len(first), len(numbers), tuple(lines))
+    return Comparison(tuple(systems), metric, attribute_family, len(first.ids), len(numbers), tuple(lines))
 
 
 def _check_examples(systems: Sequence[System]) -> None:
     """Raise AvebenchError unless every repetition of every system has the same examples in the same order."""
     first = systems[0]
-    ids = [one.id for one in first.counts[0]]
+    ids = list(columns_of(first.counts[0]).ids)
     for system in systems:
         for counts, result in zip(system.counts, system.results, strict=True):
-            if [one.id for one in counts] != ids:
+            if list(columns_of(counts).ids) != ids:
                 raise AvebenchError(
                     f"{system.label}, repetition {result.repetition}, was tested on other examples than {first.label}. "
                     "Run both again on the same data."
@@ -166,14 +166,26 @@ class _Group:
         self.entries[system][repetition].extend((product, counts.tp, counts.predicted, counts.gold))
 
 
-def _groups(
-    systems: Sequence[System],
-    metric: str,
-    metrics: Sequence[str],
-    attribute_family: AttributeFamily,
-    numbers: Mapping[str, int],
+def _whole_groups(systems: Sequence[System], metrics: Sequence[str], numbers: Mapping[str, int]) -> list[_Group]:
+    """Return the counts of the whole test set per metric."""
+    groups = []
+    for name in metrics:
+        family, measure = METRICS[name]
+        entries: list[list[array[int]]] = []
+        for system in systems:
+            entries.append([])
+            for counts in system.counts:
+                columns = columns_of(counts)
+                products = np.array([numbers[product] for product in columns.products], np.int64)
+                entries[-1].append(array("q", np.column_stack([products, columns.counts[family]]).tobytes()))
+        groups.append(_Group("test", name, measure, len(systems[0].counts[0]), entries))  # type: ignore[arg-type]  # From METRICS.
+    return groups
+
+
+def _part_groups(
+    systems: Sequence[System], metric: str, attribute_family: AttributeFamily, numbers: Mapping[str, int]
 ) -> list[_Group]:
-    """Return the counts of the whole test set per metric, then those of attributes, slices and categories, by name."""
+    """Return the counts of attributes, slices and categories, by name."""
     found: dict[tuple[Kind, str], _Group] = {}
     repetitions = len(systems[0].results)
     with_attributes = all(
@@ -192,10 +204,6 @@ def _groups(
             once = place == repetition == 0
             for one in counts:
                 product = numbers[one.product]
-                for name in metrics:
-                    whole = group("test", name, METRICS[name][1])
-                    whole.add(place, repetition, product, one.counts[METRICS[name][0]])
-                    whole.examples += once
                 for slice_ in one.slices:
                     kind: Kind = "category" if slice_.startswith(CATEGORY) else "slice"
                     part = group(kind, slice_.removeprefix(CATEGORY), measure)
@@ -206,8 +214,8 @@ def _groups(
                         part = group("attribute", name, "f1")
                         part.add(place, repetition, product, item)
                         part.examples += once and item.gold > 0
-    order: list[Kind] = ["test", "attribute", "slice", "category"]
-    return sorted(found.values(), key=lambda one: (order.index(one.kind), "" if one.kind == "test" else one.name))
+    order: list[Kind] = ["attribute", "slice", "category"]
+    return sorted(found.values(), key=lambda one: (order.index(one.kind), one.name))
 
 
 def metric_intervals(
@@ -217,13 +225,13 @@ def metric_intervals(
 
     `counts` holds the test examples of each repetition, in one order.
     """
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(one.product for one in counts[0]))}
+    columns = [columns_of(one) for one in counts]
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(columns[0].products))}
     table = np.zeros((len(numbers), len(metrics), len(counts), 3), np.int64)
-    for repetition, examples in enumerate(counts):
-        for one in examples:
-            for place, metric in enumerate(metrics):
-                found = one.counts[METRICS[metric][0]]
-                table[numbers[one.product], place, repetition] += (found.tp, found.predicted, found.gold)
+    for repetition, one in enumerate(columns):
+        products = np.array([numbers[product] for product in one.products], np.int64)
+        for place, metric in enumerate(metrics):
+            np.add.at(table[:, place, repetition], products, one.counts[METRICS[metric][0]])
     measures: list[Any] = [METRICS[metric][1] for metric in metrics]
     bounds = intervals(table, products=len(numbers), measures=measures, seed=derive_seed("comparison"))
     return dict(zip(metrics, bounds, strict=True))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from avebench.analysis.comparison.comparability import check_totals
 from avebench.analysis.comparison.contrasts import System
-from avebench.analysis.recording import recorded_folder, slug
-from avebench.contracts.examples import Example, product_of
+from avebench.analysis.recording import recorded_folder
+from avebench.contracts.examples import Example, Prediction, product_of
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
@@ -23,11 +23,12 @@ from avebench.running.cell_run import TEST
 from avebench.running.material import Material, read_material
 from avebench.running.missing_cells import run_missing, stored_results
 from avebench.scoring.metrics import SCORER_VERSION
-from avebench.store.examplecounts import ExampleCounts, attribute_counts, count_example, read_counts
-from avebench.store.results import Result, Store, load_result
+from avebench.store.examplecounts import ExampleCounts, attribute_counts, columns_of, count_example
+from avebench.store.recorded import RecordedCell, recorded_cells, slug
+from avebench.store.results import Result, Store
 
-PredictionFiles = tuple[tuple[Path, ...], ...]
-"""Per system and repetition the file of its predictions on test."""
+Reader = Callable[[Sequence[Example]], list[Prediction]]
+"""Returns predictions in the order of the examples, with the strings that their spans cover there."""
 
 
 class CellsFailedError(Exception):
@@ -40,19 +41,27 @@ class CellsFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Systems ready to be compared; `gold` is None where the data is not at hand, and `notes` say what that means."""
+    """Systems ready to be compared; `gold` is None where the data is not at hand, and `notes` say what that means.
+
+    `predictions` read what each system's first repetition said on test.
+    """
 
     systems: tuple[System, ...]
-    predictions: PredictionFiles
+    predictions: tuple[Reader, ...]
     gold: Sequence[Example] | None
     dataset: str
     banner: str
     notes: tuple[str, ...]
 
 
-def recorded_files(folder: Path, label: str) -> dict[int, Path]:
-    """Return repetition -> result file of a row under a folder of `results/`; empty if none is recorded."""
-    return {int(path.stem): path for path in sorted((folder / slug(label)).glob("*.json")) if path.stem.isdigit()}
+Recorded = Mapping[int, RecordedCell]
+"""What is recorded of a row, by repetition."""
+
+
+def recorded_by_row(folder: Path, rows: Sequence[Row]) -> list[Recorded]:
+    """Return what a folder of `results/` holds of each row, which may be nothing."""
+    cells = recorded_cells(folder)
+    return [{cell.repetition: cell for cell in cells if cell.row == slug(row.label)} for row in rows]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -66,8 +75,9 @@ def finish_rows(
 
     CellsFailedError if a cell fails.
     """
-    recorded = _recorded_by_key(plan)
-    missing = [cell for cell in plan.cells() if not store.finished(cell.key) and cell.key not in recorded]
+    unfinished = [cell for cell in plan.cells() if not store.finished(cell.key)]
+    recorded = _recorded_by_key(plan, {cell.key for cell in unfinished}) if unfinished else {}
+    missing = [cell for cell in unfinished if cell.key not in recorded]
     if missing:
         store.prepare()
         failures = run_missing(missing, plan.name, store, device, jobs, debug)
@@ -82,35 +92,36 @@ def finish_rows(
     systems, predictions = [], []
     cells = {planned.row.label: planned.cells for planned in plan.rows}
     for label in labels:
-        found, counts, files = [], [], []
+        found, counts = [], []
+        readers: list[Reader] = []
         for cell in cells[label]:
             if cell.key in results:
-                result, files_of = results[cell.key], store.folder(cell.key) / TEST
-                counted = _counted(material(cell.repetition), files_of)
+                result, path = results[cell.key], store.folder(cell.key) / TEST
+                counted: Sequence[ExampleCounts] = _counted(material(cell.repetition), path)
+                readers.append(partial(read_predictions, path))
             else:
-                result, path = recorded[cell.key]
-                files_of = path.with_suffix(".predictions.jsonl.gz")
-                counted = _recorded_counts(path, material(cell.repetition).test)
+                result, kept = recorded[cell.key]
+                counted = _recorded_counts(kept, material(cell.repetition).test)
+                readers.append(kept.predictions)
             check_totals(result, counted, label)
             # A result that another row or profile has run first is the same cell: what was asked for now counts.
             found.append(result.model_copy(update={"profile": cell.profile}))
             counts.append(counted)
-            files.append(files_of)
         systems.append(System(label, cells[label][0].protocol, tuple(found), tuple(counts)))
-        predictions.append(tuple(files))
+        predictions.append(readers[0])
     return Finished(tuple(systems), tuple(predictions), material(0).test, plan.data.shown, plan.banner, ())
 
 
-def _recorded_by_key(plan: Plan) -> dict[str, tuple[Result, Path]]:
-    """Return cell key -> recorded result of the cells of a plan that any table has recorded with these metrics."""
-    wanted = {cell.key for cell in plan.cells()}
+def _recorded_by_key(plan: Plan, wanted: Set[str]) -> dict[str, tuple[Result, RecordedCell]]:
+    """Return cell key -> what any table has recorded with these metrics of the `wanted` cells of a plan."""
     folder = recorded_folder("*", plan.data.name, plan.train_fraction)
     found = {}
-    for path in sorted(Path().glob(f"{folder}/*/*.json")):
-        if path.stem.isdigit() and any(key in path.read_text(encoding="utf-8") for key in wanted):
-            result = load_result(path)
-            if result.key in wanted and result.scorer_version == SCORER_VERSION:
-                found[result.key] = (result, path)
+    for path in sorted(Path().glob(str(folder))):
+        for cell in recorded_cells(path):
+            if cell.holds(wanted):
+                result = cell.result()
+                if result.key in wanted and result.scorer_version == SCORER_VERSION:
+                    found[result.key] = (result, cell)
     return found
 
 
@@ -129,19 +140,16 @@ def _counted(material: Material, predictions: Path) -> list[ExampleCounts]:
     ]
 
 
-def _recorded_counts(path: Path, gold: Sequence[Example] | None) -> list[ExampleCounts]:
-    """Return the counts recorded beside a result; `gold` fills in products and attributes that the file lacks."""
-    counted = read_counts(path.with_suffix(".counts.jsonl.gz"))
-    if gold is None or all(one.attributes is not None for one in counted):
+def _recorded_counts(cell: RecordedCell, gold: Sequence[Example] | None) -> Sequence[ExampleCounts]:
+    """Return the recorded counts of a result; `gold` fills in products and attributes that they may lack."""
+    counted = cell.counts()
+    if gold is None or columns_of(counted).by_attribute:
         return counted
     if [one.id for one in counted] != [example.id for example in gold]:
-        raise AvebenchError(
-            f"{path.with_suffix('.counts.jsonl.gz')} holds other examples than the data. Record it again."
-        )
-    predictions = read_predictions(path.with_suffix(".predictions.jsonl.gz"), gold)
+        raise AvebenchError(f"{cell.counts_file} holds other examples than the data. Record it again.")
     return [
         replace(one, product=product_of(example), attributes=attribute_counts(example, prediction))
-        for one, example, prediction in zip(counted, gold, predictions, strict=True)
+        for one, example, prediction in zip(counted, gold, cell.predictions(gold), strict=True)
     ]
 
 
@@ -149,29 +157,30 @@ def _recorded_counts(path: Path, gold: Sequence[Example] | None) -> list[Example
 # Recorded rows, without training anything
 
 
-def recorded_rows(folder: Path, rows: Sequence[Row], repetitions: int | None, data: Path | None) -> Finished:
-    """Return rows as recorded in a folder of `results/`: their first `repetitions`, by default all of them.
+def recorded_rows(
+    folder: Path, rows: Sequence[Row], recorded: Sequence[Recorded], repetitions: int | None, data: Path | None
+) -> Finished:
+    """Return rows as `recorded` in a folder of `results/`: their first `repetitions`, by default all of them.
 
     The data is used if it is at hand and unchanged. AvebenchError if a row, or a repetition, is not recorded.
     """
-    results: list[list[tuple[Result, Path]]] = []
-    for row in rows:
-        files = recorded_files(folder, row.label)
-        wanted = sorted(files) if repetitions is None else list(range(repetitions))
-        missing = [str(number) for number in wanted if number not in files]
+    results: list[list[tuple[Result, RecordedCell]]] = []
+    for row, cells in zip(rows, recorded, strict=True):
+        wanted = sorted(cells) if repetitions is None else list(range(repetitions))
+        missing = [str(number) for number in wanted if number not in cells]
         if missing or not wanted:
-            known = f"Recorded repetitions: {', '.join(map(str, sorted(files)))}" if files else "No repetition is"
+            known = f"Recorded repetitions: {', '.join(map(str, sorted(cells)))}" if cells else "No repetition is"
             raise AvebenchError(f"{row.label} is not recorded in {folder} as asked for. {known}.")
-        results.append([(load_result(files[number]), files[number]) for number in wanted])
+        results.append([(cells[number].result(), cells[number]) for number in wanted])
     gold, notes = _gold_of([result for found in results for result, _ in found], data)
     systems = []
     for row, found in zip(rows, results, strict=True):
         counts = []
-        for result, path in found:
-            counts.append(_recorded_counts(path, gold))
+        for result, cell in found:
+            counts.append(_recorded_counts(cell, gold))
             check_totals(result, counts[-1], row.label)
         systems.append(System(row.label, row.protocol, tuple(result for result, _ in found), tuple(counts)))
-    predictions = tuple(tuple(path.with_suffix(".predictions.jsonl.gz") for _, path in found) for found in results)
+    predictions = tuple(found[0][1].predictions for found in results)
     notes = [f"Recorded results of {folder}.", *notes]
     return Finished(tuple(systems), predictions, gold, results[0][0][0].shown_dataset, "", tuple(notes))
 

@@ -16,7 +16,7 @@ from avebench.models.dram.blocks import (
     WarmUp,
     selected_pairs,
 )
-from avebench.models.dram_names import NameEncoder
+from avebench.models.dram.names import NameEncoder
 from avebench.nn.bilstm_crf import BiLSTMCRF
 from avebench.nn.image_encoder import patches_of
 from avebench.nn.text_encoder import TextEncoder
