@@ -18,7 +18,7 @@ from avebench.tables.figures import COLOURS, DASHES, INK, MARKERS, RULE, Line, P
 WIDTH, HEIGHT, LEGEND_LINE = 316.8, 194.4, 12.24
 """As wide as a telephone, so that a figure need not be made smaller there."""
 SIZE, LEGEND_SIZE = 9, 8
-_DIGIT, _TOP, _RIGHT, _BELOW = 5.3, 3.0, 7.5, 38.0
+_DIGIT, _TOP, _RIGHT, _BELOW = 5.8, 3.0, 7.5, 38.0
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _WHOLE_STEPS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _INK, _RULE = f"var(--ink, {INK})", f"var(--rule, {RULE})"
@@ -41,7 +41,7 @@ def svg(panel: Panel) -> str:
         y_limits = (0.0, y_limits[1])
     bottom = HEIGHT - _BELOW
     y_ticks = _log_ticks(*y_limits) if panel.log_y else _ticks(*y_limits, int((bottom - top) / (2 * SIZE)))
-    left = 18 + _DIGIT * max((len(text) for _, text in y_ticks), default=1)
+    left = 22 + _DIGIT * max((len(text) for _, text in y_ticks), default=1)
     x = _Axis(*_limits(xs, share, log=panel.log_x), left, WIDTH - _RIGHT, panel.log_x)
     y = _Axis(*y_limits, bottom, top, panel.log_y)
     parts = [
