@@ -5,23 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up import card
 
 from avebench.contracts import registry
 from avebench.files.errors import AvebenchError, near_matches
 
-PLUGIN = """
-import avebench_no_such_module  # running this file would fail
-
-CARD = ModelCard(
-    name="{name}",
-    summary="made up",
-    paper="none",
-    year=2026,
-    modality="T",
-    family="test",
-    implementation=1,
-)
-"""
+FAILS = "import avebench_no_such_module  # running this file would fail\n\n"
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +42,7 @@ def test_every_entry_point_loads() -> None:
 
 def test_file_is_listed_without_being_run(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN.format(name="mine"))
+    path.write_text(FAILS + card("mine"))
     registry.add_plugin_file(path)
     assert registry.plugin("models", "mine").card.summary == "made up"
     with pytest.raises(AvebenchError, match="cannot be imported: ModuleNotFoundError"):
@@ -62,7 +51,7 @@ def test_file_is_listed_without_being_run(tmp_path: Path) -> None:
 
 def test_clash_of_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN.format(name="dram"))
+    path.write_text(FAILS + card("dram"))
     with pytest.raises(AvebenchError, match=r"mine\.py.*'dram'"):
         registry.add_plugin_file(path)
 
