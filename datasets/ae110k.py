@@ -28,8 +28,7 @@ from typing import Any
 
 from pydantic import Field
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import AttributeSchema, Example, Span
 from avebench.contracts.tagging import word_units
 from avebench.data.reading import examples_of, numbered_lines, split_of, title_key
@@ -90,20 +89,14 @@ class _Title:
     absent: set[str] = field(default_factory=set)
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads triples. Holds the titles of one split at a time: the triples of a title stand anywhere in the files.
 
     `Example.id` is a hash of the title; `product_id` is shared by titles that differ in case and spacing only. Spans
     that share a unit stand in text order, the longer first: the first of them is the one that tags can express.
     """
 
-    folder: Path
     options: Options
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError(f"The data set 'ae110k' needs its folder. {card.obtain}")
-        super().__init__(card, folder, options)
 
     def read(self, split: str) -> Iterator[Example]:
         """Yield the titles of `split` in the order of their first triples; AvebenchError at the first fault."""
@@ -112,7 +105,7 @@ class Dataset(BaseDataset):
         kept = None if self.options.min_titles == 0 else frozenset(self.schema().attributes)
         for text, title in self._titles(split, counts).items():
             yield _example(text, title, kept, counts)
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return the attributes that have a value, of the three splits or as `min_titles` says of train, sorted."""

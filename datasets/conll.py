@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import AttributeSchema, Example, pairs_from_spans
 from avebench.contracts.tagging import orphans, tags_to_spans
 from avebench.data.columntags import UNLABELLED, Scheme, bio_tags, is_tag, wrong_tag
@@ -63,36 +63,31 @@ class Options(DatasetOptions):
     added: ClassVar[frozenset[str]] = frozenset({"scheme", "comments", "unlabelled"})
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads BIO columns. `Example.id` is the split and the number of the sentence in it, counted from 1."""
 
-    folder: Path
     options: Options
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError("The data set 'conll' is your own folder. Name it with --data DIR.")
-        super().__init__(card, folder, options)
-        self._schema: AttributeSchema | None = None
 
     def read(self, split: str) -> Iterator[Example]:
         """Yield the sentences of `split` in file order; AvebenchError at the first fault."""
         check_split(split)
         counts: Counter[str] = Counter()
         yield from examples_of(self._records(split, counts))
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items() if count})
+        self.note(split, +counts)
 
     def schema(self) -> AttributeSchema:
         """Return the types of the three splits, sorted."""
-        if self._schema is None:
-            types = {
-                span.attribute
-                for split in SPLITS
-                for example in examples_of(self._records(split, Counter()))
-                for span in example.spans
-            }
-            self._schema = AttributeSchema(tuple(sorted(types)), self.options.units)
         return self._schema
+
+    @cached_property
+    def _schema(self) -> AttributeSchema:
+        types = {
+            span.attribute
+            for split in SPLITS
+            for example in examples_of(self._records(split, Counter()))
+            for span in example.spans
+        }
+        return AttributeSchema(tuple(sorted(types)), self.options.units)
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault of the three files."""

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import AttributeSchema, Example, pairs_from_spans
 from avebench.contracts.tagging import word_units
 from avebench.data.pictures import PictureCheck, picture_at
@@ -41,19 +40,13 @@ class Options(DatasetOptions):
     """Switches of this reader: only how a missing picture is taken."""
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads styles.csv. `Example.id` and `product_id` are the id, `category` is masterCategory.
 
     Cells that do not stand in the title are unknown, not absent. A row without a title is no example: it is counted.
     """
 
-    folder: Path
     options: Options
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError(f"The data set 'fashion' needs its folder. {card.obtain}")
-        super().__init__(card, folder, options)
 
     def read(self, split: str) -> Iterator[Example]:
         """Yield the products of `split` in file order; AvebenchError at the first fault."""
@@ -64,7 +57,7 @@ class Dataset(BaseDataset):
             for record in self._rows(Counter())
             if isinstance(record, Fault) or split_of(record["productDisplayName"]) == split
         )
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return the five attributes in priority order."""

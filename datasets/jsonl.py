@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import INTENT, AttributeSchema, Example, Units, gold_attributes
 from avebench.data.gold import KEYS, gold_example, image_path
 from avebench.data.jsonlines import FieldError, parse_object
@@ -38,40 +38,35 @@ class Options(DatasetOptions):
     """Units of a line without `tokens`: words and punctuation marks, or characters (Chinese)."""
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads gold JSONL. Offsets are Unicode code points of `text`, end exclusive; faults name file, line and field."""
 
-    folder: Path
     options: Options
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError("The data set 'jsonl' is your own folder. Name it with --data DIR.")
-        super().__init__(card, folder, options)
-        self._schema: AttributeSchema | None = None
 
     def read(self, split: str) -> Iterator[Example]:
         """Yield the examples of `split` in file order; AvebenchError at the first fault."""
         check_split(split)
         counts: Counter[str] = Counter()
         yield from examples_of(self._records(split, set(), counts))
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return the attributes and the intents of the three splits, sorted."""
-        if self._schema is None:
-            attributes: set[str] = set()
-            intents: set[str] = set()
-            without: tuple[str, str] | None = None
-            for split in SPLITS:
-                for example in examples_of(self._records(split, set(), None)):
-                    attributes.update(gold_attributes(example))
-                    intents.update(example.pairs.get(INTENT, ()))
-                    without = without if INTENT in example.pairs else without or (split, example.id)
-            if intents and without is not None:
-                raise AvebenchError(str(_no_intent(*without)))
-            self._schema = AttributeSchema(tuple(sorted(attributes)), self.options.units, tuple(sorted(intents)))
         return self._schema
+
+    @cached_property
+    def _schema(self) -> AttributeSchema:
+        attributes: set[str] = set()
+        intents: set[str] = set()
+        without: tuple[str, str] | None = None
+        for split in SPLITS:
+            for example in examples_of(self._records(split, set(), None)):
+                attributes.update(gold_attributes(example))
+                intents.update(example.pairs.get(INTENT, ()))
+                without = without if INTENT in example.pairs else without or (split, example.id)
+        if intents and without is not None:
+            raise AvebenchError(str(_no_intent(*without)))
+        return AttributeSchema(tuple(sorted(attributes)), self.options.units, tuple(sorted(intents)))
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault of the three files and of the pictures they name."""

@@ -11,12 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
 from avebench.contracts.tagging import character_units
 from avebench.data.pictures import PictureCheck, picture_at
@@ -64,20 +64,13 @@ class _Dropped:
     fault: Fault
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads cid, sid, text, tagged text. `Example.id` is the sid, `product_id` the cid, which sentences may share.
 
     A sentence without attribute, labelled `[PAD]` by the reference converters, has no spans and no pairs.
     """
 
-    folder: Path
     options: Options
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError(f"The data set 'mepave' needs its folder. {card.obtain}")
-        super().__init__(card, folder, options)
-        self._schema: AttributeSchema | None = None
 
     def read(self, split: str) -> Iterator[Example]:
         """Yield the sentences of `split` in file order; AvebenchError at the first fault.
@@ -100,7 +93,7 @@ class Dataset(BaseDataset):
                     yield record
 
         yield from examples_of(undropped())
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
         dropped = counts["lines dropped"]
         if first is not None and dropped > DROPPED_AT_MOST * (dropped + kept):
             raise AvebenchError(
@@ -110,10 +103,12 @@ class Dataset(BaseDataset):
 
     def schema(self) -> AttributeSchema:
         """Return the sorted set of the attributes of the three splits; without the `[PAD]` of the released code."""
-        if self._schema is None:
-            attributes = {attribute for split in SPLITS for example in self.read(split) for attribute in example.pairs}
-            self._schema = AttributeSchema(tuple(sorted(attributes)), "character")
         return self._schema
+
+    @cached_property
+    def _schema(self) -> AttributeSchema:
+        attributes = {attribute for split in SPLITS for example in self.read(split) for attribute in example.pairs}
+        return AttributeSchema(tuple(sorted(attributes)), "character")
 
     def check(self) -> Iterator[Fault]:
         """Yield every fault: lines that are wrong or would be dropped, repeated ids, pictures missing or broken."""

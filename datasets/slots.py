@@ -16,12 +16,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, check_split
-from avebench.contracts.dataset import Dataset as BaseDataset
+from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import INTENT, UNKNOWN, AttributeSchema, Example, pairs_from_spans
 from avebench.contracts.tagging import orphans, split_tag, tags_to_spans
 from avebench.data.columntags import bio_tags, is_tag, wrong_tag
@@ -68,33 +68,26 @@ class _Row:
     """How many tags were those of another scheme, read as BIO."""
 
 
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads utterances. `Example.id` is the split and the line number; every example has exactly one intent."""
 
-    folder: Path
     options: Options
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError(f"The data set 'slots' needs its folder. {card.obtain}")
-        super().__init__(card, folder, options)
-        self._known: tuple[frozenset[str], frozenset[str]] | None = None
 
     def read(self, split: str) -> Iterator[Example]:
         """Yield the utterances of `split` in file order; AvebenchError at the first fault."""
         check_split(split)
-        tags, intents = self._training_labels()
+        tags, intents = self._training_labels
         counts: Counter[str] = Counter()
         for row in self._sound_rows(split):
             _count_orphans(row, counts)
             if self.options.unseen == "unknown":
                 row = _mapped(row, tags, intents, counts)
             yield self._example(split, row)
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return the slot types and the intents of the training split, each sorted."""
-        tags, intents = self._training_labels()
+        tags, intents = self._training_labels
         types = {split_tag(tag)[1] for tag in tags} - {""}
         return AttributeSchema(tuple(sorted(types)), "word", tuple(sorted(intents)))
 
@@ -163,16 +156,15 @@ class Dataset(BaseDataset):
         choices = [self.folder / name for name in FOLDERS[split]]
         return next((folder for folder in choices if folder.is_dir()), choices[0])
 
+    @cached_property
     def _training_labels(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the tags and the intents of the training split; AvebenchError at its first fault."""
-        if self._known is None:
-            tags: set[str] = set()
-            intents: set[str] = set()
-            for row in self._sound_rows("train"):
-                tags.update(row.tags)
-                intents.add(row.intent)
-            self._known = frozenset(tags), frozenset(intents)
-        return self._known
+        """The tags and the intents of the training split; AvebenchError at its first fault."""
+        tags: set[str] = set()
+        intents: set[str] = set()
+        for row in self._sound_rows("train"):
+            tags.update(row.tags)
+            intents.add(row.intent)
+        return frozenset(tags), frozenset(intents)
 
     def _sound_rows(self, split: str) -> Iterator[_Row]:
         return examples_of(self._rows(split))

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, prediction_of
 from avebench.contracts.model import Model as BaseModel
 from avebench.contracts.model import ModelCard, ModelConfig, Vocabulary
 
@@ -80,12 +80,7 @@ class Model(BaseModel):
             end, attribute = matches[-1]
             spans.append(Span(attribute, example.tokens[position][0], example.tokens[end - 1][1]))
             position = end
-        return Prediction(
-            id=example.id,
-            attributes={span.attribute: 1.0 for span in spans},
-            pairs=pairs_from_spans(example.text, spans),
-            spans=tuple(spans),
-        )
+        return prediction_of(example, spans)
 
 
 def _majority(counts: Counter[str], order: dict[str, int]) -> str:

@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from avebench.contracts.examples import AttributeSchema, Example, Prediction, pairs_from_spans
-from avebench.contracts.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, prediction_of
+from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
+from avebench.models.shared.options import UnitVectorOptions
 from avebench.nn.crf import CRF
-from avebench.nn.neural import Batch, NeuralModel, padded
-from avebench.nn.ragged import prefix_mask, run_lstm
+from avebench.nn.lstm import run_lstm
+from avebench.nn.neural import Batch, NeuralModel
+from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.word_vectors import UnitEmbeddings, learn_units
 
 CARD = ModelCard(
@@ -50,7 +52,7 @@ HELD_NUMBERS = 1 << 26
 """Numbers of g that are held at once; the queries of more follow one another."""
 
 
-class Config(TrainedConfig):
+class Config(UnitVectorOptions):
     """Options of OpenTag; the default is the paper's, `mepave` has the sizes for that data set (ours)."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -60,13 +62,8 @@ class Config(TrainedConfig):
     system: Literal["opentag", "bilstm-crf"] = "opentag"
     """With self-attention, or the plain BiLSTM-CRF that the paper compares with."""
     embedding: int = Field(default=50, ge=1)
-    """Size of the vectors; with `vectors` it is that of the file."""
-    vectors: str | None = None
-    """Text file of pretrained vectors (GloVe, word2vec); None: learnt with the model."""
     vectors_tuned: bool = True
     """Whether pretrained vectors are trained further."""
-    min_count: int = Field(default=2, ge=1)
-    """Units that are rarer in training are the unknown unit, which so has a vector that was trained."""
     hidden: int = Field(default=100, ge=1)
     """Size of the LSTM of one direction."""
     attention_inner: int = Field(default=100, ge=1)
@@ -186,10 +183,4 @@ class Model(NeuralModel):
 
     def _prediction(self, example: Example, path: Sequence[int]) -> Prediction:
         tags = [self.labels[tag] for tag in path]
-        spans = tuple(tags_to_spans(tags, example.tokens, self.config.chunk_scheme))
-        return Prediction(
-            id=example.id,
-            attributes={span.attribute: 1.0 for span in spans},
-            pairs=pairs_from_spans(example.text, spans),
-            spans=spans,
-        )
+        return prediction_of(example, tags_to_spans(tags, example.tokens, self.config.chunk_scheme))

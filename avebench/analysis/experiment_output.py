@@ -10,6 +10,7 @@ from avebench.analysis.attention.chosen_examples import AttentionExamples, choos
 from avebench.analysis.data_statistics import published_statistics_table
 from avebench.analysis.fractions import fraction_figure, fraction_table
 from avebench.analysis.range_cost.jobs import Costs
+from avebench.analysis.range_cost.measuring import measure_costs
 from avebench.analysis.range_cost.tables import cost_figure, cost_table
 from avebench.analysis.sweep import Swepts, sweep, sweep_figure, sweep_table
 from avebench.contracts.examples import Example, Prediction
@@ -17,9 +18,11 @@ from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.atomic import write_atomically
 from avebench.planning.experiment import Experiment
-from avebench.planning.plan import Plan
+from avebench.planning.plan import Plan, make_plans
+from avebench.planning.request import Request
 from avebench.running.cell_run import TEST
-from avebench.running.experiment_run import ExperimentRun
+from avebench.running.devices import check_device
+from avebench.running.experiment_run import Execution, ExperimentRun, prepare, run_experiment
 from avebench.store.results import Result, Store
 from avebench.tables.figures import Figure, draw
 from avebench.tables.result_tables import result_table
@@ -103,3 +106,15 @@ def write_figures(output: ExperimentOutput, folder: Path, name: str) -> list[Pat
         write_atomically(path, draw(figure))
         paths.append(path)
     return paths
+
+
+def experiment_tables(request: Request, execution: Execution) -> tuple[ExperimentRun, Sequence[Table]]:
+    """Run an experiment for a program, which draws and records nothing; return the run and the tables of its output."""
+    check_device(execution.device)
+    plans, store = make_plans(request), Store(request.out)
+    prepare([plans], store, fresh=request.fresh)
+    done = run_experiment(plans, store, execution)
+    if done.experiment.cost is None:
+        return done, experiment_output(done).tables
+    costs = measure_costs(done.experiment, request, execution.device)
+    return done, cost_output(done.experiment, costs).tables

@@ -114,12 +114,17 @@ def run_experiments(request: Request, options: RunOptions) -> int:
     from avebench.files.errors import AvebenchError, DiskFullError
     from avebench.planning.plan import make_plans
     from avebench.running.devices import check_device
+    from avebench.running.experiment_run import prepare
+    from avebench.store.results import Store
+    from avebench.tracking.place import tracking_uri
 
     check_device(options.execution.device)
     everything = request.experiment == "all"
     planned, refused = _plan_all(request) if everything else ([make_plans(request)], {})
     if not options.dry_run:
-        _prepare(planned, request, track=options.track)
+        if options.track:
+            tracking_uri()
+        prepare(planned, Store(request.out), fresh=request.fresh)
     code = 0
     for number, plans in enumerate(planned):
         if number:
@@ -156,23 +161,6 @@ def _plan_all(request: Request) -> tuple[list[list[Plan]], dict[str, str]]:
     if not planned:
         raise AvebenchError(next(iter(refused.values())))
     return planned, refused
-
-
-def _prepare(planned: Sequence[Sequence[Plan]], request: Request, *, track: bool) -> None:
-    """Look whether the output folder and MLflow's place can be used; with `fresh` forget what is to be run again."""
-    from avebench.store.results import Store
-    from avebench.tracking.place import tracking_uri
-
-    if track:
-        tracking_uri()
-    store = Store(request.out)
-    store.prepare()
-    if request.fresh:
-        # Once and before anything runs: tables share cells.
-        cells = [cell for plans in planned for plan in plans for cell in plan.cells()]
-        for key in {key for cell in cells for key in (cell.key, cell.training_key)}:
-            with store.lock(key):
-                store.forget(key)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

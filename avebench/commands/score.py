@@ -13,7 +13,7 @@ from avebench.files.errors import AvebenchError
 
 if TYPE_CHECKING:
     from avebench.scoring.counts import Counts
-    from avebench.scoring.prediction_files import Report
+    from avebench.scoring.prediction_files import Scores
     from avebench.tables.table import Table, TableRow
 
 
@@ -66,7 +66,7 @@ def score(
     )
 
 
-def report_table(report: Report) -> Table:
+def report_table(report: Scores) -> Table:
     """Return the report as a table: the metrics that are available, then the attributes (F1), then the slices."""
     from avebench.tables.table import MEASURED, Column, Measured, Section, Table, TableRow
 
@@ -93,7 +93,7 @@ def report_table(report: Report) -> Table:
     )
 
 
-def _notes(report: Report) -> list[str]:
+def _notes(report: Scores) -> list[str]:
     """Return how the file was scored, what range it selected, and what it cannot be scored on."""
     scheme = "spans as given" if report.scheme is None else f"chunk scheme {report.scheme}"
     selected = f"Mean selected range N_m {report.mean_selected_range:.2f}"

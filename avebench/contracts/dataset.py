@@ -9,15 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from avebench.contracts.examples import AttributeSchema, Example, Units
+from avebench.contracts.examples import AttributeSchema, Example, Units, example_record
 from avebench.files.errors import AvebenchError
+
+if TYPE_CHECKING:
+    import pandas
 
 SPLITS = ("train", "valid", "test")
 
@@ -113,6 +116,23 @@ class Dataset(ABC):
     def read(self, split: str) -> Iterator[Example]:
         """Yield the examples of `split` in file order; AvebenchError names file, line and field of what is broken."""
 
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples of all splits, the training split first."""
+        for split in SPLITS:
+            yield from self.read(split)
+
+    def to_pandas(self, split: str | None = None) -> pandas.DataFrame:
+        """Return one row per example of a split, of all splits with the column `split`.
+
+        Columns are the keys of gold JSON Lines: id, text, product_id, tokens, spans, pairs, absent, category and image,
+        the path of the picture's file. AvebenchError as `read`.
+        """
+        import pandas
+
+        splits = SPLITS if split is None else (split,)
+        rows = [({} if split else {"split": name}) | example_record(one) for name in splits for one in self.read(name)]
+        return pandas.DataFrame(rows)
+
     @abstractmethod
     def schema(self) -> AttributeSchema:
         """Return the attributes in their fixed order."""
@@ -150,6 +170,22 @@ class Dataset(ABC):
         for folder in self.picture_folders():
             digest.update(f"{folder_digest(folder)}\n".encode())
         return digest.hexdigest()
+
+
+class FolderDataset(Dataset):
+    """A data set whose files lie in a folder, without which it is not opened."""
+
+    folder: Path
+
+    def __init__(self, card: DatasetCard, folder: Path | None, options: Any) -> None:
+        if folder is None:
+            lacks = "is your own folder. Name it with --data DIR." if card.own else f"needs its folder. {card.obtain}"
+            raise AvebenchError(f"The data set '{card.name}' {lacks}")
+        super().__init__(card, folder, options)
+
+    def note(self, split: str, counts: Mapping[str, int]) -> None:
+        """Keep what was counted while `split` was read."""
+        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
 
 
 def check_split(split: str, splits: tuple[str, ...] = SPLITS) -> None:

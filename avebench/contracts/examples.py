@@ -5,10 +5,10 @@ All offsets are Unicode code points of the text as stored, end exclusive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,6 +139,17 @@ def pairs_from_spans(text: str, spans: Sequence[Span]) -> dict[str, frozenset[st
     return {attribute: frozenset(values) for attribute, values in found.items()}
 
 
+def prediction_of(example: Example, spans: Iterable[Span]) -> Prediction:
+    """Return the prediction of a system that only finds spans: the attributes that have one, each with score 1."""
+    found = tuple(spans)
+    return Prediction(
+        id=example.id,
+        attributes={span.attribute: 1.0 for span in found},
+        pairs=pairs_from_spans(example.text, found),
+        spans=found,
+    )
+
+
 def gold_attributes(gold: Example) -> frozenset[str]:
     """Return the attributes that are annotated with a value, by span or by pair."""
     annotated = {attribute for attribute, values in gold.pairs.items() if values}
@@ -148,3 +159,22 @@ def gold_attributes(gold: Example) -> frozenset[str]:
 def product_of(example: Example) -> str:
     """Return the product that an example belongs to: its `product_id`, or its own id where it has none."""
     return example.product_id or example.id
+
+
+def example_record(example: Example) -> dict[str, Any]:
+    """Return an example as the object of its line in gold JSON Lines; `image` is its picture's file, if any."""
+    record: dict[str, Any] = {
+        "id": example.id,
+        "text": example.text,
+        "product_id": example.product_id or example.id,
+        "tokens": [list(token) for token in example.tokens],
+        "spans": [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans],
+        "pairs": {attribute: sorted(values) for attribute, values in example.pairs.items()},
+        "absent": sorted(example.absent),
+    }
+    if example.category is not None:
+        record["category"] = example.category
+    source = example.picture.source if example.picture is not None else None
+    if isinstance(source, Path):
+        record["image"] = str(source)
+    return record

@@ -113,10 +113,16 @@ class TrainedConfig(ModelConfig):
 
 
 class EncoderConfig(TrainedConfig):
-    """Options of a system that is trained over a pretrained text encoder."""
+    """Options of a system that is trained over a pretrained text encoder, whose default each system names."""
 
+    text_encoder: str
+    """Hub id in the local cache, folder, `minilm` or `demo`."""
     long_texts: LongTexts = "window"
     """A text over the encoder's limit is read in overlapping windows, or cut as in the papers, its end tagged O."""
+
+    def pretrained(self) -> dict[str, str]:
+        """Return the text encoder by its role."""
+        return {"text_encoder": self.text_encoder}
 
 
 class Model(ABC):

@@ -11,7 +11,9 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -97,6 +99,23 @@ def read_card(source: Path) -> tuple[Kind, Any]:
     raise AvebenchError(f"The plug-in file {source} has no `CARD = ModelCard(...)` or `CARD = DatasetCard(...)`.")
 
 
+def _source_of(module: str) -> Path | None:
+    """Return the file of a module by its dotted name; None if there is none.
+
+    `importlib.util.find_spec` would import the packages around it, which are the plug-in's code as well.
+    """
+    spec: ModuleSpec | None = None
+    for name in accumulate(module.split("."), "{}.{}".format):
+        places = None if spec is None else spec.submodule_search_locations
+        if spec is not None and places is None:
+            return None  # A module that is no package holds no other.
+        found = (finder.find_spec(name, places) for finder in sys.meta_path)
+        spec = next((one for one in found if one is not None), None)
+        if spec is None:
+            return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
 _files: list[Path] = []
 
 
@@ -122,10 +141,9 @@ def plugins(kind: Kind) -> dict[str, Plugin]:
     """Return every plug-in of a kind by name, sorted; no plug-in code is run."""
     found: dict[str, Plugin] = {}
     for point in entry_points(group=f"avebench.{kind}"):
-        spec = importlib.util.find_spec(point.value)
-        if spec is None or spec.origin is None:
+        source = _source_of(point.value)
+        if source is None:
             raise AvebenchError(f"The entry point '{point.name}' names the module {point.value}, which does not exist.")
-        source = Path(spec.origin)
         card_kind, card = read_card(source)
         if card_kind != kind or card.name != point.name:
             raise AvebenchError(

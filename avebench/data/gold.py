@@ -16,12 +16,12 @@ from avebench.contracts.examples import INTENT, Example, Picture, Span, Units, p
 from avebench.contracts.tagging import text_units
 from avebench.data.jsonlines import (
     FieldError,
+    FileRecords,
+    Records,
     checked_list,
     checked_pairs,
     checked_span,
     checked_string,
-    fault,
-    json_lines,
 )
 
 KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "absent", "image", "category")
@@ -29,20 +29,26 @@ KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "absent", "image
 
 def read_gold(path: Path, units: Units = "word") -> list[Example]:
     """Read a gold file for scoring, without pictures; AvebenchError names file, line and field of the first fault."""
+    return gold_examples(FileRecords(path), units)
+
+
+def gold_examples(records: Records, units: Units = "word") -> list[Example]:
+    """Return the examples of gold records, without pictures; AvebenchError names place and field of the first fault."""
     examples: list[Example] = []
-    lines: dict[str, int] = {}
-    for line, record in json_lines(path, KEYS):
+    places: dict[str, int] = {}
+    for place, record in records.read(KEYS):
         try:
             example = gold_example(record, units)
-            if example.id in lines:
-                message = f"the id '{example.id}' stands in line {lines[example.id]} already. Give every line its own."
+            if example.id in places:
+                message = f"the id '{example.id}' stands in {records.unit} {places[example.id]} already. "
+                message += f"Give every {records.unit} its own."
                 raise FieldError("id", message)
         except FieldError as error:
-            raise fault(path, line, error.field, str(error)) from None
-        lines[example.id] = line
+            raise records.fault(place, error.field, str(error)) from None
+        places[example.id] = place
         examples.append(example)
     if not examples:
-        raise fault(path, None, None, "the file holds no example.")
+        raise records.fault(None, None, f"there is no {records.unit} with an example.")
     return examples
 
 

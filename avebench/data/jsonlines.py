@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from avebench.contracts.dataset import Fault
 from avebench.contracts.examples import Span
@@ -53,6 +54,36 @@ def json_lines(path: Path, keys: Iterable[str]) -> Iterator[tuple[int, dict[str,
             yield number, parse_object(text, keys)
         except FieldError as error:
             raise fault(path, number, error.field, str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecords:
+    """The records of a JSON Lines file."""
+
+    path: Path
+    unit: str = "line"
+
+    def read(self, keys: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (line, record); AvebenchError as `json_lines`."""
+        return json_lines(self.path, keys)
+
+    def fault(self, line: int | None, field: str | None, message: str) -> AvebenchError:
+        """Return the error that says where something is wrong, and what."""
+        return fault(self.path, line, field, message)
+
+
+class Records(Protocol):
+    """Records with their places: lines of a file, or what stands in memory (`avebench.data.records`)."""
+
+    @property
+    def unit(self) -> str:
+        """Return what a place is called."""
+
+    def read(self, keys: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (place, record); AvebenchError for what is no object, and for a key outside `keys`."""
+
+    def fault(self, place: int | None, field: str | None, message: str) -> AvebenchError:
+        """Return the error that says where something is wrong, and what."""
 
 
 def parse_object(text: str, keys: Iterable[str]) -> dict[str, Any]:

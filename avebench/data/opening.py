@@ -24,7 +24,7 @@ from avebench.files.errors import AvebenchError, near_matches
 from avebench.files.leftovers import sweep
 from avebench.files.places import expanded, is_folder, shortened
 
-ALIKE = 3
+FAULTS_OF_A_KIND = 3
 """How many faults of one kind are shown."""
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\S*\d\S*|\([^)]*\)|: \S+\.?$")
 """What may differ in messages of one kind: quoted names, whatever holds a digit, what stands in brackets, a file."""
@@ -96,8 +96,8 @@ def dataset_table() -> list[dict[str, str]]:
 def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
     """Yield one row per fault as it is found, and then the counts of what was read, `faults` last.
 
-    Of faults that differ in places, names and numbers alone the first `ALIKE` are shown, and how many more there are.
-    The data set is sound if and only if the last row's count is 0.
+    Of faults that differ in places, names and numbers alone the first `FAULTS_OF_A_KIND` are shown, and how many more
+    there are. The data set is sound if and only if the last row's count is 0.
     """
     kinds: Counter[str] = Counter()
     alike: Counter[tuple[str | None, str]] = Counter()
@@ -107,11 +107,11 @@ def check_rows(dataset: Dataset) -> Iterator[CheckRow]:
         kind = fault.field and re.sub(r"\d+", "", fault.field), _VARYING.sub("", fault.message)
         first.setdefault(kind, str(fault))
         alike[kind] += 1
-        if alike[kind] <= ALIKE:
+        if alike[kind] <= FAULTS_OF_A_KIND:
             yield CheckRow(str(fault))
     for kind, count in alike.items():
-        if count > ALIKE:
-            yield CheckRow(f"... and {count - ALIKE:,} more like: {first[kind]}")
+        if count > FAULTS_OF_A_KIND:
+            yield CheckRow(f"... and {count - FAULTS_OF_A_KIND:,} more like: {first[kind]}")
     for what, count in dataset.notes.items():
         yield CheckRow(what, count)
     if not kinds["faults"]:

@@ -21,6 +21,8 @@ from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs
 from avebench.contracts.explanation import Explanation
 from avebench.data.jsonlines import (
     FieldError,
+    FileRecords,
+    Records,
     check_keys,
     checked_list,
     checked_number,
@@ -28,8 +30,6 @@ from avebench.data.jsonlines import (
     checked_pairs,
     checked_span,
     checked_string,
-    fault,
-    json_lines,
 )
 from avebench.files.atomic import write_atomically
 from avebench.files.disk import unwritable
@@ -91,34 +91,39 @@ def _span(span: Span) -> dict[str, Any]:
 
 
 def read_predictions(path: Path, gold: Sequence[Example]) -> list[Prediction]:
-    """Read a prediction file and return the predictions in the order of `gold`.
+    """Return the predictions of a file in the order of `gold`; AvebenchError as `match_predictions`."""
+    return match_predictions(FileRecords(path), gold)
+
+
+def match_predictions(records: Records, gold: Sequence[Example]) -> list[Prediction]:
+    """Return the predictions of records in the order of `gold`.
 
     Pairs that are not given are the strings that the spans cover, also beside an intent that is. AvebenchError names
-    file, line and field of what breaks the format, and the ids that are missing, unknown or used twice.
+    place and field of what breaks the format, and the ids that are missing, unknown or used twice.
     """
     texts = {example.id: example.text for example in gold}
     if len(texts) < len(gold):
         raise AvebenchError("The gold examples use an id twice. Give every example an id of its own.")
     found: dict[str, Prediction] = {}
-    lines: dict[str, int] = {}
-    for line, record in json_lines(path, KEYS + ERROR_KEYS):
+    places: dict[str, int] = {}
+    for place, record in records.read(KEYS + ERROR_KEYS):
         try:
             _check_predicted(record)
             name = checked_string(_required(record, "id"), "id")
             if name in found:
-                raise FieldError("id", f"the id '{name}' stands in line {lines[name]} already. Predict every id once.")
+                before = f"{records.unit} {places[name]}"
+                raise FieldError("id", f"the id '{name}' stands in {before} already. Predict every id once.")
             if name not in texts:
                 raise FieldError(
                     "id", f"the id '{name}' is not among the {len(texts)} gold examples. Is it another split?"
                 )
-            found[name], lines[name] = _prediction(record, name, texts[name]), line
+            found[name], places[name] = _prediction(record, name, texts[name]), place
         except FieldError as error:
-            raise fault(path, line, error.field, str(error)) from None
+            raise records.fault(place, error.field, str(error)) from None
     missing = [name for name in texts if name not in found]
     if missing:
         shown = ", ".join(f"'{name}'" for name in missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else "")
-        raise fault(
-            path,
+        raise records.fault(
             None,
             "id",
             f"{len(missing)} of {len(texts)} gold ids have no prediction: {shown}. Predict every id once.",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from avebench.nn.crf import CRF, Reduction
-from avebench.nn.ragged import prefix_mask, run_lstm
+from avebench.nn.lstm import run_lstm
+from avebench.nn.ragged import prefix_mask
 
 
 class BiLSTMCRF(nn.Module):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
@@ -169,9 +167,11 @@ def move(batch: Batch, device: torch.device) -> Batch:
     }
 
 
-def padded(rows: Sequence[NDArray[np.int32]], value: int = 0) -> Tensor:
-    """Return the rows as one long tensor (B, W), W at least 1, filled up with `value`."""
-    table = np.full((len(rows), max([1, *(len(row) for row in rows)])), value, dtype=np.int64)
-    for number, row in enumerate(rows):
-        table[number, : len(row)] = row
-    return torch.from_numpy(table)
+def parameters_by_home(model: nn.Module, homes: Mapping[str, str]) -> dict[str, list[nn.Parameter]]:
+    """Return the trainable parameters by group: `homes` maps the start of a name to a group, others are `default`."""
+    groups: dict[str, list[nn.Parameter]] = {group: [] for group in [*homes.values(), "default"]}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            home = next((group for start, group in homes.items() if name.startswith(start)), "default")
+            groups[home].append(parameter)
+    return groups

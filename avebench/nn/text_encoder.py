@@ -16,8 +16,8 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from avebench.contracts.examples import Units
 from avebench.contracts.model import LongTexts
-from avebench.nn.neural import padded
 from avebench.nn.pretrained import load_pretrained, quiet
+from avebench.nn.ragged import padded
 from avebench.nn.unit_pieces import EncodedText, UnitPieces
 
 __all__ = ["EncodedText", "Pooling", "TextEncoder", "TextStates"]

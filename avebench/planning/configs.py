@@ -23,6 +23,9 @@ from avebench.planning.settings import leaves, merge
 from avebench.planning.validation import describe, known_keys
 from avebench.scoring.metrics import METRICS
 
+PACKAGE = "__init__.py"
+"""The file that makes a folder a package."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layers:
@@ -153,8 +156,20 @@ def _core_digest() -> str:
     return sha256([file_digest(source) for source in sources])
 
 
-@cache
 def _source_digests(system: Plugin) -> list[str]:
-    """Return the hashes of what a plug-in's `Config` may be made of: its file, or all modules beside a packaged one."""
-    beside = [system.source] if system.origin.endswith(".py") else sorted(system.source.parent.glob("*.py"))
-    return [file_digest(source) for source in beside]
+    """Return the hashes of what a plug-in's `Config` may be made of: its file, or all modules around a packaged one."""
+    return [file_digest(system.source)] if system.origin.endswith(".py") else _digests_around(system.source.parent)
+
+
+@cache
+def _digests_around(folder: Path) -> list[str]:
+    """Return the hashes of all modules of the outermost package that a folder is in; for a family, all of `models/`.
+
+    Modules that are in no package stand beside each other alone.
+    """
+    if not (folder / PACKAGE).is_file():
+        return [file_digest(source) for source in sorted(folder.glob("*.py"))]
+    root = folder
+    while (root.parent / PACKAGE).is_file():
+        root = root.parent
+    return [file_digest(source) for source in sorted(root.rglob("*.py"))]

@@ -19,7 +19,7 @@ PUBLISHED_NAMES = {
 """Names of published.toml that differ from ours."""
 
 
-_TOLD = {"range-unstated", "known-attributes"}
+_RANGE_GIVEN = {"range-unstated", "known-attributes"}
 """Caveats of published rows whose systems were told attributes at test."""
 
 
@@ -27,14 +27,14 @@ _TOLD = {"range-unstated", "known-attributes"}
 class Published:
     """One published row: figures in % under our metric names, where they stand, and what to know about them.
 
-    `told`: whether the system was, or most likely was, given the attributes of each product. `datasets` are the names
-    of the data that the papers give.
+    `range_given`: whether the system was, or most likely was, given the attributes of each product. `datasets`
+    are the names of the data that the papers give.
     """
 
     figures: dict[str, float]
     place: str
     caveats: tuple[str, ...]
-    told: bool
+    range_given: bool
     datasets: tuple[str, ...]
 
 
@@ -76,13 +76,13 @@ def published_rows() -> dict[str, Published]:
         key = f"{row['table']}/{row['label']}"
         if key in rows:
             key += f" ({row['modality']})"
-        told = not _TOLD.isdisjoint(row.get("caveats", ()))
-        rows[key] = Published(figures, published_tables()[row["table"]], caveats, told, datasets[row["table"]])
+        range_given = not _RANGE_GIVEN.isdisjoint(row.get("caveats", ()))
+        rows[key] = Published(figures, published_tables()[row["table"]], caveats, range_given, datasets[row["table"]])
     return rows
 
 
 def published_of(row: Row) -> Published | None:
     """Return what is published of a row; None if nothing is."""
     if isinstance(row.published, OwnPublished):
-        return Published(row.published.figures, row.published.source, (), told=False, datasets=())
+        return Published(row.published.figures, row.published.source, (), range_given=False, datasets=())
     return published_rows()[row.published] if row.published else None

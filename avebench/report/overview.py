@@ -12,7 +12,7 @@ from avebench.report.chapters import Chapter
 from avebench.report.reproduction import NOT_COMPARABLE, sheet_differences, verdicts_in
 from avebench.report.stored_tables import Sheet
 from avebench.tables.result_tables import HEADINGS, measured_rows, metric_value, summary_of
-from avebench.tables.table import TOLD, Column, Section, Table, TableRow
+from avebench.tables.table import MARKED_PROTOCOLS, Column, Section, Table, TableRow
 
 
 def overview_table(chapters: Sequence[Chapter]) -> Table:
@@ -48,7 +48,7 @@ def _highest(sheet: Sheet) -> str | None:
         planned.row.label: summary.mean
         for planned, found in measured_rows(sheet.plan, sheet.results)
         if planned.row.control is None
-        and planned.row.protocol not in TOLD
+        and planned.row.protocol not in MARKED_PROTOCOLS
         and (summary := summary_of(found, (metric_value(result, metric) for result in found)))
     }
     best = max(means, key=lambda label: means[label], default=None)

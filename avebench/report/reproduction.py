@@ -23,7 +23,7 @@ from avebench.tables.result_tables import (
     metric_value,
     summary_of,
 )
-from avebench.tables.table import MEASURED, TOLD, Cell, Column, Measured, Section, Table, TableRow
+from avebench.tables.table import MARKED_PROTOCOLS, MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 MARGIN = 1.0
 """Points within which a figure counts as reproduced."""
@@ -88,7 +88,7 @@ def _printed_size(dataset: str) -> float | None:
 
 def row_differences(sheet: Sheet, planned: PlannedRow, published: Published) -> list[str]:
     """Return in what one row differs from what was published, apart from what all rows of its sheet differ in."""
-    if published.told and planned.row.protocol not in TOLD:
+    if published.range_given and planned.row.protocol not in MARKED_PROTOCOLS:
         return ["the published system was, or may have been, given the attributes"]
     if sheet_differences(sheet):
         return []

@@ -42,7 +42,7 @@ EXTENDED = "predictions-extended.jsonl.gz"
 CHECKPOINT = "checkpoint"
 """The folder of a cell that is being trained."""
 
-Tell = Callable[[str, Any], None]
+Notify = Callable[[str, Any], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Job:
     debug: bool
 
 
-def finish_cell(job: Job, tell: Tell) -> None:
+def finish_cell(job: Job, notify: Notify) -> None:
     """Run a cell and store its result, unless another process has done or is doing so: then wait for that.
 
     AvebenchError if a file of the cell cannot be read or written; DiskFullError if its disk is full.
@@ -65,9 +65,9 @@ def finish_cell(job: Job, tell: Tell) -> None:
     store = Store(job.out)
     folder = store.folder(job.cell.key)
     try:
-        with _held(store, job.cell.key, tell):
+        with _held(store, job.cell.key, notify):
             if not store.finished(job.cell.key):
-                result = _run(job, folder, tell)
+                result = _run(job, folder, notify)
                 for name in (ERROR_LOG, FAILURE):  # Of an earlier attempt: this one is well.
                     (folder / name).unlink(missing_ok=True)
                 store.write(result)
@@ -80,7 +80,7 @@ def finish_cell(job: Job, tell: Tell) -> None:
 
 
 @contextmanager
-def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
+def _held(store: Store, key: str, notify: Notify) -> Iterator[None]:
     """Hold the lock of a cell and remove what killed processes left of files that they were writing there.
 
     The system frees the lock of a process that is killed.
@@ -89,7 +89,7 @@ def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        tell("waiting", None)
+        notify("waiting", None)
         lock.acquire(poll_interval=0.2)
     try:
         sweep_held(store.folder(key))
@@ -102,30 +102,30 @@ def _held(store: Store, key: str, tell: Tell) -> Iterator[None]:
 class _Clock:
     """Wall time per phase; every phase is told when it begins."""
 
-    tell: Tell
+    notify: Notify
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        self.tell("phase", name)
+        self.notify("phase", name)
         begun = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
-def _run(job: Job, folder: Path, tell: Tell) -> Result:
+def _run(job: Job, folder: Path, notify: Notify) -> Result:
     """Train or continue, predict and score one cell; everything but the result is written here."""
-    cell, clock, started = job.cell, _Clock(tell), time.time()
+    cell, clock, started = job.cell, _Clock(notify), time.time()
     with clock.phase("read"):
         dataset, material = read_for(cell)
         shown = shown_to(cell, material)
     write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
     if cell.training_key == cell.key:
-        trained = _train(job, dataset, shown, folder, tell, clock)
+        trained = _train(job, dataset, shown, folder, notify, clock)
     else:
         store = Store(job.out)
-        with _held(store, cell.training_key, tell):
-            trained = _train(job, dataset, shown, store.folder(cell.training_key), tell, clock)
+        with _held(store, cell.training_key, notify):
+            trained = _train(job, dataset, shown, store.folder(cell.training_key), notify, clock)
     with clock.phase("predict"):
         predictions, long = trained.predict(shown.test)
     extended = None
@@ -193,7 +193,7 @@ def _seed(cell: Cell) -> int:
     return derive_seed("initialisation", cell.repetition)
 
 
-def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: Tell, clock: _Clock) -> Trained:
+def _train(job: Job, dataset: Dataset, material: Material, folder: Path, notify: Notify, clock: _Clock) -> Trained:
     """Build the model and train it, continue its training, or load what an earlier attempt trained to the end."""
     module = plugin("models", job.cell.model).load()
     config = module.Config.model_validate(dict(job.cell.config))
@@ -219,7 +219,7 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         system = restored(model, folder, device)
         checkpoint.clear(folder / CHECKPOINT)  # Of a training that ended just before it could do so.
         return system
-    tell("phase", "train")
+    notify("phase", "train")
     record = train(
         model,
         material.train,
@@ -229,8 +229,8 @@ def _train(job: Job, dataset: Dataset, material: Material, folder: Path, tell: T
         folder=folder / CHECKPOINT,
         score=lambda predictions: validation_metrics(material.valid, predictions),
         device=device,
-        notice=lambda line: tell("notice", line),
-        report=lambda progress: tell(
+        notice=lambda line: notify("notice", line),
+        report=lambda progress: notify(
             "progress",
             {
                 "step": progress.step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,3 +65,15 @@ def run_experiment(plans: Sequence[Plan], store: Store, execution: Execution) ->
     for plan in plans:
         note_requested(plan, results, store)
     return ExperimentRun(plans, store, results, failures)
+
+
+def prepare(planned: Iterable[Sequence[Plan]], store: Store, *, fresh: bool) -> None:
+    """Look whether the output folder can be used; with `fresh` forget what is to be run again.
+
+    Once and before anything runs: tables share cells.
+    """
+    store.prepare()
+    cells = [cell for plans in planned for plan in plans for cell in plan.cells()] if fresh else []
+    for key in {key for cell in cells for key in (cell.key, cell.training_key)}:
+        with store.lock(key):
+            store.forget(key)

@@ -196,8 +196,8 @@ def _predicted(trained: Trained, examples: Sequence[Example]) -> tuple[list[Pred
 # One product
 
 
-def single_product(text: str, image: Path | None, trained: Trained) -> Example:
-    """Return a product given on the command line; AvebenchError if its text is empty or its picture unusable."""
+def single_product(text: str, image: Path | None, trained: Trained, name: str = "text") -> Example:
+    """Return a product that was given by itself; AvebenchError if its text is empty or its picture unusable."""
     if not text.strip():
         raise AvebenchError("--text is empty. Give the product's title or description.")
     if not is_encodable(text):
@@ -205,4 +205,4 @@ def single_product(text: str, image: Path | None, trained: Trained) -> Example:
     if image is not None and (wrong := picture_fault(image)):
         raise AvebenchError(f"--image {image}: {wrong}.")
     picture = None if image is None else Picture(image.name, image)
-    return Example("text", text, text_units(text, trained.model.schema.units), picture=picture)
+    return Example(name, text, text_units(text, trained.model.schema.units), picture=picture)

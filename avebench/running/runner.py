@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,7 @@ class _Running:
     cell: Cell
     process: BaseProcess
     connection: Connection
-    outcome: tuple[EventKind, Any] | None = None
+    ending: tuple[EventKind, Any] | None = None
 
 
 def run_cells(
@@ -87,7 +88,7 @@ def run_cells(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     context = processes(heavy=any("training" in cell.config for cell in waiting))
-    told = time.monotonic()
+    shown_alive = time.monotonic()
     try:
         while waiting or running:
             while len(running) < jobs and (cell := _startable(waiting, running, store)) is not None:
@@ -95,14 +96,14 @@ def run_cells(
                 receiver, sender = context.Pipe(duplex=False)
                 job = Job(cell, experiment, out, device, plugin_files(), debug)
                 process = context.Process(target=work, args=(job, sender), name=cell.row)
-                with _signals_wait():  # A process that started is known, so that an interrupt ends it.
+                with _signals_wait(), main_hidden():  # A process that started is known, so that an interrupt ends it.
                     process.start()
                     sender.close()
                     running.append(_Running(cell, process, receiver))
                 show(Event(cell, "started"))
             _collect(running, failures, show)
-            if time.monotonic() - told >= ALIVE_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - shown_alive >= ALIVE_SECONDS:
+                shown_alive = time.monotonic()
                 for one in running:
                     show(Event(one.cell, "alive"))
     except BaseException as error:
@@ -119,6 +120,18 @@ def _kept(cells: Sequence[Cell], store: Store) -> str:
     number = sum(store.finished(cell.key) for cell in cells)
     whole = f"{number} of {len(cells)} cells {'is' if number == 1 else 'are'} finished and stored"
     return f"{whole}; what was trained of the others is kept up to their last checkpoints."
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Keep processes that are started from running the user's script again: nothing of it is needed in them."""
+    main = sys.modules["__main__"]
+    kept: dict[str, Any] = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(kept)
 
 
 @contextmanager
@@ -168,17 +181,17 @@ def _collect(running: list[_Running], failures: dict[str, Failure], show: Callab
         except EOFError:
             one.process.join()
             running.remove(one)
-            outcome = one.outcome or ("failed", _how_it_ended(one.process.exitcode))
-            if outcome[0] == "refused":
-                raise DataError(outcome[1]) from None
-            if outcome[0] == "full":
-                raise DiskFullError(outcome[1]) from None
-            if outcome[0] in {"failed", "unusable"}:
-                failures[one.cell.key] = Failure(outcome[1], outcome[0] == "unusable")
-            show(Event(one.cell, *outcome))
+            ending = one.ending or ("failed", _how_it_ended(one.process.exitcode))
+            if ending[0] == "refused":
+                raise DataError(ending[1]) from None
+            if ending[0] == "full":
+                raise DiskFullError(ending[1]) from None
+            if ending[0] in {"failed", "unusable"}:
+                failures[one.cell.key] = Failure(ending[1], ending[0] == "unusable")
+            show(Event(one.cell, *ending))
             continue
         if kind in {"finished", "failed", "unusable", "refused", "full"}:
-            one.outcome = (kind, detail)
+            one.ending = (kind, detail)
         else:
             show(Event(one.cell, kind, detail))
 

@@ -40,7 +40,7 @@ class SliceCounts(CountTriple):
     examples: int
 
 
-class Scores(BaseModel):
+class SplitScores(BaseModel):
     """What one split says: metrics, counts per attribute and per slice."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +63,7 @@ class Scores(BaseModel):
 
 def score_split(
     schema: AttributeSchema, gold: Sequence[Example], predictions: Sequence[Prediction], rule: SliceRule
-) -> Scores:
+) -> SplitScores:
     """Return the scores of one split in the form of the results store, checked against the gold examples.
 
     ValueError unless there is one prediction per gold example, in order; RuntimeError if the scores contradict them.
@@ -73,7 +73,7 @@ def score_split(
     if faults:
         raise RuntimeError(f"the scores contradict the gold examples: {'; '.join(faults)}")
     c_o, c_m = output_range(len(schema.attributes), scores.mean_length, scores.mean_selected_range)
-    return Scores(
+    return SplitScores(
         examples=scores.examples,
         metrics={
             name: MetricValue(value=metric.value, tp=metric.tp, predicted=metric.predicted, gold=metric.gold)

@@ -82,7 +82,7 @@ def output_range(attributes: int, length: float, selected: float) -> tuple[float
 
 
 @dataclass(slots=True)
-class Scores:
+class RunningScores:
     """Counts of many examples. Those of disjoint shards add up to those of the whole, in any order and grouping.
 
     `counted` is the number of examples for which a family could be counted; a family that misses one is not available.
@@ -96,11 +96,11 @@ class Scores:
     counted: dict[Family, int] = field(default_factory=dict)
     span_attributes: dict[str, Counts] = field(default_factory=dict)
     string_attributes: dict[str, Counts] = field(default_factory=dict)
-    slices: dict[str, Scores] = field(default_factory=dict)
+    slices: dict[str, RunningScores] = field(default_factory=dict)
 
     def add(self, gold: Example, prediction: Prediction, slices: Iterable[str] = ()) -> None:
         """Count one example, which belongs to the named slices; ValueError if the ids differ."""
-        shard = Scores(self.source, 1, len(predicted_attributes(prediction, self.source)), len(gold.tokens))
+        shard = RunningScores(self.source, 1, len(predicted_attributes(prediction, self.source)), len(gold.tokens))
         shard.totals = example_counts(gold, prediction, self.source)
         shard.counted = dict.fromkeys(shard.totals, 1)
         shard.span_attributes = _by_attribute(
@@ -109,9 +109,9 @@ class Scores:
         shard.string_attributes = _by_attribute(value_strings(gold.pairs), value_strings(prediction.pairs))
         self.merge(shard)
         for name in slices:
-            self.slices.setdefault(name, Scores(self.source)).merge(shard)
+            self.slices.setdefault(name, RunningScores(self.source)).merge(shard)
 
-    def merge(self, other: Scores) -> None:
+    def merge(self, other: RunningScores) -> None:
         """Add the counts of another shard; ValueError if its classification counts have another source."""
         if self.source != other.source:
             raise ValueError(f"counts of cls_source '{self.source}' and '{other.source}' do not add up")
@@ -124,7 +124,7 @@ class Scores:
         _merge_counts(self.span_attributes, other.span_attributes)
         _merge_counts(self.string_attributes, other.string_attributes)
         for name, shard in other.slices.items():
-            self.slices.setdefault(name, Scores(self.source)).merge(shard)
+            self.slices.setdefault(name, RunningScores(self.source)).merge(shard)
 
     def counts(self, family: Family) -> Counts | None:
         """Return the summed counts of a family, None if it is not available.
@@ -185,12 +185,12 @@ def score(
     predictions: Iterable[Prediction],
     slices: Callable[[Example], Iterable[str]] | None = None,
     source: ClsSource = "head",
-) -> Scores:
+) -> RunningScores:
     """Return the scores of parallel examples and predictions; `slices` gives the names of the slices of an example.
 
     ValueError if the sequences differ in length or an id does not match.
     """
-    scores = Scores(source)
+    scores = RunningScores(source)
     for example, prediction in zip(gold, predictions, strict=True):
         scores.add(example, prediction, slices(example) if slices else ())
     return scores

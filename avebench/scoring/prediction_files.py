@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from avebench.contracts.examples import PAD, Example, Units, gold_attributes
+from avebench.contracts.examples import PAD, Example, Prediction, Units, gold_attributes
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import split_tag
 from avebench.data.conll import Tagged, read_conll
 from avebench.data.gold import read_gold
-from avebench.data.jsonlines import text_lines
-from avebench.data.predictions import read_predictions
+from avebench.data.jsonlines import Records, text_lines
+from avebench.data.predictions import match_predictions, read_predictions
 from avebench.files.errors import AvebenchError
 from avebench.files.textfiles import is_stream, read_once
 from avebench.scoring.counts import ClsSource, Counts, Family, accuracy_counts, set_counts
@@ -22,6 +22,9 @@ from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import METRICS, SCORER_VERSION, Metric, output_range, score
 from avebench.scoring.pairs import pairs_from_tags
 from avebench.scoring.sequences import score_tag_sequences
+
+if TYPE_CHECKING:
+    import pandas
 
 FileFormat = Literal["jsonl", "conll"]
 _OF_TAGS: tuple[Family, ...] = ("tag", "cls", "cls_with_pad", "mae", "mae_by_attribute")
@@ -38,7 +41,7 @@ _SUFFIXES: dict[str, FileFormat] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Scores:
     """The exact scores of one prediction file.
 
     `scheme` is how tags became chunks, None where the file gives spans itself. `metrics` holds None for what the file
@@ -59,8 +62,22 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)
     """What was read as something else, or left out: how often."""
 
+    def __getitem__(self, metric: str) -> float:
+        """Return a metric in %; KeyError if there is none of this name, or these predictions have none."""
+        found = self.metrics[metric]
+        if found is None:
+            raise KeyError(f"{metric} is not available for these predictions")
+        return found.value
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row per available metric: its value in %, and the counts tp, predicted and gold behind it."""
+        import pandas
+
+        rows = {name: asdict(metric) for name, metric in self.metrics.items() if metric is not None}
+        return pandas.DataFrame.from_dict(rows, orient="index")
+
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON; ratios of attributes and slices stand beside their counts."""
+        """Return the scores as plain JSON; ratios of attributes and slices stand beside their counts."""
         content = asdict(self)
         content["per_attribute"] = {name: _with_ratios(counts) for name, counts in self.per_attribute.items()}
         content["per_slice"] = {
@@ -97,7 +114,7 @@ def score_file(
     units: Units = "word",
     slices: Callable[[Example], Iterable[str]] | None = None,
     released: bool = False,
-) -> Report:
+) -> Scores:
     """Return the scores of a prediction file.
 
     JSON Lines need `gold`: a gold file (`units` cuts its texts where it gives no tokens) or the examples themselves.
@@ -126,12 +143,27 @@ def score_file(
                 f"{path} is JSON Lines and holds no gold. Name the gold with --gold FILE or --dataset NAME."
             )
         examples = read_gold(gold, units) if isinstance(gold, Path) else gold
-        scores = score(examples, read_predictions(path, examples), slices, cls_source)
+        return _scores(str(path), examples, read_predictions(path, examples), slices, cls_source)
+
+
+def score_records(gold: Sequence[Example], predictions: Records, *, name: str = "predictions") -> Scores:
+    """Return the scores of predictions that stand in memory; AvebenchError as `match_predictions`."""
+    return _scores(name, gold, match_predictions(predictions, gold), None, "head")
+
+
+def _scores(
+    name: str,
+    gold: Sequence[Example],
+    predictions: Sequence[Prediction],
+    slices: Callable[[Example], Iterable[str]] | None,
+    cls_source: ClsSource,
+) -> Scores:
+    scores = score(gold, predictions, slices, cls_source)
     metrics = scores.metrics()
-    _check(metrics, scores.examples, examples)
-    attributes = frozenset[str]().union(*map(gold_attributes, examples))
-    return Report(
-        predictions=str(path),
+    _check(metrics, scores.examples, gold)
+    attributes = frozenset[str]().union(*map(gold_attributes, gold))
+    return Scores(
+        predictions=name,
         examples=scores.examples,
         scheme=None,
         cls_source=cls_source,
@@ -143,7 +175,7 @@ def score_file(
     )
 
 
-def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme, released: bool) -> Report:
+def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme, released: bool) -> Scores:
     """Return the scores of parallel tags: chunks, their strings, and the attributes read off `B-` and `I-` tags."""
     total, per_type = score_tag_sequences(tagged.gold, tagged.predicted, scheme)
     totals: dict[Family, Counts] = {family: Counts() for family in _OF_TAGS} | {"tag": total}
@@ -165,7 +197,7 @@ def _score_tags(path: Path, tagged: Tagged, scheme: ChunkScheme, released: bool)
             counts = totals[family]
             metrics[name] = Metric(getattr(counts, ratio), counts.tp, counts.predicted, counts.gold)
     _check(metrics, len(tagged.gold), None)
-    return Report(
+    return Scores(
         predictions=str(path),
         examples=len(tagged.gold),
         scheme=scheme,

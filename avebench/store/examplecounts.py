@@ -17,7 +17,7 @@ from avebench.contracts.examples import Example, Prediction, product_of
 from avebench.data.jsonlines import json_lines
 from avebench.files.errors import AvebenchError
 from avebench.scoring.counts import Counts, Family
-from avebench.scoring.metrics import Scores
+from avebench.scoring.metrics import RunningScores
 
 AttributeFamily = Literal["tag", "string"]
 ByAttribute = Mapping[AttributeFamily, Mapping[str, Counts]]
@@ -46,19 +46,19 @@ class ExampleCounts:
 
 def count_example(gold: Example, prediction: Prediction, slices: Iterable[str]) -> ExampleCounts:
     """Return the counts of one example, which belongs to the named slices; ValueError if the ids differ."""
-    scores = Scores()
+    scores = RunningScores()
     scores.add(gold, prediction)
     return ExampleCounts(gold.id, product_of(gold), frozenset(slices), scores.totals, _by_attribute(scores, prediction))
 
 
 def attribute_counts(gold: Example, prediction: Prediction) -> ByAttribute:
     """Return the counts per attribute; ValueError if the ids differ."""
-    scores = Scores()
+    scores = RunningScores()
     scores.add(gold, prediction)
     return _by_attribute(scores, prediction)
 
 
-def _by_attribute(scores: Scores, prediction: Prediction) -> ByAttribute:
+def _by_attribute(scores: RunningScores, prediction: Prediction) -> ByAttribute:
     if prediction.spans is None:
         return {"string": scores.string_attributes}
     return {"tag": scores.span_attributes, "string": scores.string_attributes}

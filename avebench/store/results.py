@@ -17,7 +17,7 @@ from avebench.files.disk import unwritable
 from avebench.files.errors import AvebenchError
 from avebench.files.leftovers import sweep_tree
 from avebench.files.sealed import DamagedError, read_record, seal
-from avebench.scoring.evaluation import Scores
+from avebench.scoring.evaluation import SplitScores
 
 RESULT_VERSION = 1
 
@@ -99,9 +99,9 @@ class Result(BaseModel):
     """How tags became spans: lenient or strict."""
     scorer_version: int
     """Version of the metrics; results of an older one are scored again from the stored predictions."""
-    scores: Scores
+    scores: SplitScores
     """Scores on `split`."""
-    scores_extended: Scores | None
+    scores_extended: SplitScores | None
     """Scores on the training products left out by the train fraction; None at fraction 1. Never mixed with `scores`."""
     validation: dict[str, float]
     """Validation metrics of the chosen checkpoint, in %; empty for closed-form systems."""

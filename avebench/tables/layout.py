@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avebench.files.printing import in_line
-from avebench.tables.table import MEASURED, TOLD, Cell, Measured, Table, TableRow
+from avebench.tables.table import MARKED_PROTOCOLS, MEASURED, Cell, Measured, Table, TableRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def _several(table: Table) -> bool:
 
 def row_label(row: TableRow) -> str:
     """Return the label with its marks and what the row is told."""
-    told = f" [{row.protocol}]" if row.protocol in TOLD else ""
-    return row.label + (" " + "".join(row.marks) if row.marks else "") + told
+    protocol = f" [{row.protocol}]" if row.protocol in MARKED_PROTOCOLS else ""
+    return row.label + (" " + "".join(row.marks) if row.marks else "") + protocol
 
 
 def cell_text(cell: Cell, digits: int = 2) -> str:
@@ -103,7 +103,7 @@ def table_notes(table: Table) -> list[str]:
     elif any(isinstance(cell, Measured) for row in rows for cell in row.cells):
         notes.append("measured: one repetition.")
     notes += [f"{mark} {text}" for mark, text in table.marks.items() if any(mark in row.marks for row in rows)]
-    notes += [text for protocol, text in TOLD.items() if any(row.protocol == protocol for row in rows)]
+    notes += [text for protocol, text in MARKED_PROTOCOLS.items() if any(row.protocol == protocol for row in rows)]
     for row in rows:
         texts = [cell for cell, column in zip(row.cells, table.columns, strict=True) if column.source]
         details = [cell for cell in texts if isinstance(cell, str) and ":" in cell]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from avebench.files.errors import AvebenchError
 
 MEASURED = "measured"
-TOLD = {
+MARKED_PROTOCOLS = {
     "oracle": "[oracle]: the row is told the gold attributes of each product; not comparable with the other rows.",
     "category": "[category]: the row is told the attributes of the product's category; not comparable with the others.",
 }

@@ -89,7 +89,7 @@ def loss_of(categories: Tensor, values: Tensor, pictures: LabelledPictures) -> T
     """Return the mean over pictures of the cross-entropies of the category and, summed, of all values told."""
     category = nn.functional.cross_entropy(categories, pictures.categories)
     each = nn.functional.binary_cross_entropy_with_logits(values, pictures.shown.to(values.dtype), reduction="none")
-    return category + each[pictures.told].sum() / len(values)
+    return category + each[pictures.annotated].sum() / len(values)
 
 
 def train(
@@ -108,7 +108,7 @@ def train(
             rows = torch.from_numpy(batch.positions)
             chosen = LabelledPictures(
                 augmented(pictures.pixels[rows], recipe.shift).to(device),
-                *(part[rows].to(device) for part in (pictures.categories, pictures.shown, pictures.told)),
+                *(part[rows].to(device) for part in (pictures.categories, pictures.shown, pictures.annotated)),
             )
             categories, values = model(chosen.pixels)
             yield loss_of(categories, values, chosen)

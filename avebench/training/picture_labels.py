@@ -42,14 +42,14 @@ class Labels:
 class LabelledPictures:
     """`pixels` (N, 3, size, size) in bytes, `categories` (N,), -1 for an unknown one, `shown` (N, V) and `told` (N, V).
 
-    `shown` marks the gold values; `told` marks all values of the attributes that are annotated. An attribute without
-    annotation may well be in the picture, so that nothing is known of its values.
+    `shown` marks the gold values; `annotated` marks all values of the attributes that are annotated. An attribute
+    without annotation may well be in the picture, so that nothing is known of its values.
     """
 
     pixels: Tensor
     categories: Tensor
     shown: Tensor
-    told: Tensor
+    annotated: Tensor
 
 
 def products_of(examples: Iterable[Example]) -> list[Product]:
@@ -93,10 +93,10 @@ def labelled(products: Sequence[Product], labels: Labels, size: int) -> Labelled
     columns = labels.columns()
     pixels = torch.empty(len(products), 3, size, size, dtype=torch.uint8)
     shown = torch.zeros(len(products), len(value), dtype=torch.bool)
-    told = torch.zeros_like(shown)
+    annotated = torch.zeros_like(shown)
     for row, product in enumerate(products):
         pixels[row] = torch.from_numpy(pixels_of(product.picture, size))
         shown[row, [value[pair] for pair in product.pairs if pair in value]] = True
-        told[row, [column for attribute, _ in product.pairs for column in columns.get(attribute, [])]] = True
+        annotated[row, [column for attribute, _ in product.pairs for column in columns.get(attribute, [])]] = True
     categories = torch.tensor([category.get(product.category, -1) for product in products])
-    return LabelledPictures(pixels, categories, shown, told)
+    return LabelledPictures(pixels, categories, shown, annotated)

@@ -11,7 +11,7 @@ from avebench.contracts.examples import AttributeSchema, Example, Prediction, Sp
 from avebench.contracts.tagging import word_units
 from avebench.data.predictions import read_predictions, write_predictions
 from avebench.files.errors import AvebenchError
-from avebench.models.dram import Config, Model
+from avebench.models.dram.dram import Config, Model
 from avebench.planning.experiment_files import open_experiment
 from avebench.scoring.evaluation import validation_metrics
 from avebench.scoring.metrics import score

@@ -19,7 +19,7 @@ from transformers import BertConfig, BertModel
 
 from avebench.contracts.examples import AttributeSchema, Example
 from avebench.contracts.registry import plugin
-from avebench.datasets.demo_generator import generate
+from avebench.datasets.demo.generator import generate
 from avebench.nn.neural import Batch, NeuralModel, move, repeat_exactly
 
 BATCH, WARM, TIMED, ROUNDS = 70, 5, 10, 3

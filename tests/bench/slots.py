@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from avebench.contracts.examples import INTENT, AttributeSchema, Example
 from avebench.contracts.tagging import word_units
-from avebench.models import slot_gated
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling import slot_gated
+from avebench.nn.lstm import BiLSTM
 
 ROWS, SIZE, WORDS, CALLS, ROUNDS = 16, 64, 11_241, 20, 7
 

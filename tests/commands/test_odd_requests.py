@@ -14,7 +14,7 @@ from avebench.contracts.explanation import Explanation
 from avebench.data.jsonlines import FieldError, json_object
 from avebench.data.opening import convert, open_dataset
 from avebench.datasets import ae110k, fashion
-from avebench.datasets.mae_files import array_elements
+from avebench.datasets.mae.files import array_elements
 from avebench.files.errors import AvebenchError
 from avebench.files.folders import folder_digest, folders_in
 from avebench.files.tomltext import parse

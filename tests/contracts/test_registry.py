@@ -40,6 +40,18 @@ def test_every_entry_point_loads() -> None:
             assert all(hasattr(module, name) for name in names)
 
 
+def test_a_module_is_found_without_its_packages_being_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "avebench_made_up" / "family"
+    folder.mkdir(parents=True)
+    for place in (folder.parent, folder):
+        (place / "__init__.py").write_text("raise RuntimeError\n")
+    (folder / "mine.py").write_text(PLUGIN.format(name="mine"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert registry._source_of("avebench_made_up.family.mine") == folder / "mine.py"
+    for missing in ("avebench_made_up.family.yours", "avebench_made_up.family.mine.json", "avebench_not_made_up.mine"):
+        assert registry._source_of(missing) is None
+
+
 def test_file_is_listed_without_being_run(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(FAILS + card("mine"))

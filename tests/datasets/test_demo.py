@@ -9,10 +9,11 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from avebench.datasets import demo
-from avebench.datasets.demo_generator import Sample, candidates_of, generate, optimal_f1, products, samples
-from avebench.datasets.demo_pictures import Look, pixels
-from avebench.datasets.demo_words import ATTRIBUTES, CATEGORIES, FAMILIES, NOUNS, RANGES
+from avebench.datasets.demo import demo
+from avebench.datasets.demo.generator import Sample, candidates_of, generate, optimal_f1, products, samples
+from avebench.datasets.demo.looks import Look
+from avebench.datasets.demo.pictures import pixels
+from avebench.datasets.demo.words import ATTRIBUTES, CATEGORIES, FAMILIES, NOUNS, RANGES
 from avebench.files.errors import AvebenchError
 
 

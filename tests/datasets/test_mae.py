@@ -9,7 +9,8 @@ from PIL import Image
 
 from avebench.contracts.dataset import Fault
 from avebench.data.opening import check_rows, convert, open_dataset, stats_rows
-from avebench.datasets import jsonl, mae, mae_files
+from avebench.datasets import jsonl
+from avebench.datasets.mae import cutting, files, mae
 from avebench.files.errors import AvebenchError
 
 
@@ -72,15 +73,15 @@ def test_the_cut_in_words_ends_text_and_gold(tmp_path: Path) -> None:
     (example,) = dataset(tmp_path, cut="words:4").read("test")
     assert example.text == "one two red four" and example.pairs == {"color": {"red"}}
     long = "word, " * 5000
-    assert mae.cutter("words:7")(long) == mae.word_units(long)[:7]
-    assert mae.cutter("words:3")("x" * 100 + " b c d") == ((0, 100), (101, 102), (103, 104))
+    assert cutting.cutter("words:7")(long) == mae.word_units(long)[:7]
+    assert cutting.cutter("words:3")("x" * 100 + " b c d") == ((0, 100), (101, 102), (103, 104))
 
 
 def test_the_cut_in_pieces_keeps_whole_units_only(tmp_path: Path) -> None:
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "lam", "##p", "##s", "a"]))
     cut = f"pieces:4:{vocabulary}"
-    units = mae.cutter(cut)
+    units = cutting.cutter(cut)
     assert units("Red lamps a") == ((0, 3), (4, 9))
     assert units("a red lamps") == ((0, 1), (2, 5))  # The fifth piece lies inside "lamps".
     assert units("a red") == ((0, 1), (2, 5))
@@ -223,8 +224,8 @@ def test_the_incremental_parser_agrees_with_the_json_module(
     text = json.dumps(elements, indent=indent, ensure_ascii=False)
     path.write_text(text, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mae_files, "CHUNK", chunk)
-        found = list(mae_files.array_elements(path, "x.json"))
+        patch.setattr(files, "CHUNK", chunk)
+        found = list(files.array_elements(path, "x.json"))
     assert not any(isinstance(one, Fault) for one in found)
     assert [one[1] for one in found if not isinstance(one, Fault)] == elements
 
@@ -238,8 +239,8 @@ def test_a_file_cut_anywhere_gives_a_fault_and_only_true_elements(
     whole = json.dumps(elements, ensure_ascii=False).encode()
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mae_files, "CHUNK", chunk)
-        *found, last = mae_files.array_elements(path, "x.json")
+        patch.setattr(files, "CHUNK", chunk)
+        *found, last = files.array_elements(path, "x.json")
     assert isinstance(last, Fault)
     true = [one[1] for one in found if not isinstance(one, Fault)]
     # A number at the cut may have lost digits: nothing says so, but the fault that follows does.
@@ -249,11 +250,11 @@ def test_a_file_cut_anywhere_gives_a_fault_and_only_true_elements(
 def test_a_huge_file_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps([{"n": number, "pad": "x" * 200} for number in range(2000)], indent=1))
-    monkeypatch.setattr(mae_files, "CHUNK", 1024)
+    monkeypatch.setattr(files, "CHUNK", 1024)
     largest = 0
     with path.open("rb") as stream:
-        buffer = mae_files._Buffer(stream)
-        for expected, (line, value) in enumerate(mae_files._elements(buffer)):
+        buffer = files._Buffer(stream)
+        for expected, (line, value) in enumerate(files._elements(buffer)):
             largest = max(largest, len(buffer.text))
             assert value["n"] == expected and line == 2 + 4 * expected
     assert largest < 4096

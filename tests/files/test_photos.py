@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avebench.commands import checking
+from avebench.commands import data as command
 from avebench.data import pictures
 from avebench.data.pictures import PictureCheck, picture_fault
 from avebench.files.errors import DataError
@@ -175,9 +175,9 @@ def test_a_check_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 59.0, 61.0, 61.0, 100.0])
-    monkeypatch.setattr(checking, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     check = PictureCheck("error", Counter())
-    with checking.pictures_counted():
+    with command.pictures_counted():
         for number in range(3):
             check.fault(tmp_path / f"{number}.png")
     check.fault(tmp_path / "later.png")

@@ -17,7 +17,9 @@ from avebench.contracts.examples import AttributeSchema, Example, Picture, Span,
 from avebench.contracts.explanation import Explains
 from avebench.contracts.tagging import word_units
 from avebench.files.errors import AvebenchError
-from avebench.models import dram, jave, joint_bert, m_jave
+from avebench.models.dram import dram
+from avebench.models.jave import jave, m_jave
+from avebench.models.slot_filling import joint_bert
 from avebench.nn import text_encoder
 from avebench.nn.neural import NeuralModel
 from avebench.nn.text_encoder import TextEncoder

@@ -1,11 +1,15 @@
 """Cell keys depend on content alone, and overrides are laid in the documented order."""
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from avebench.contracts.model import ModelCard
+from avebench.contracts.registry import Plugin, plugin
 from avebench.files.errors import AvebenchError
+from avebench.planning import configs
 from avebench.planning.cells import cells_of
 from avebench.planning.configs import Layers, check_settings, resolve
 from avebench.planning.data_choice import DataChoice
@@ -93,3 +97,36 @@ def test_equal_layers_of_two_models_are_remembered_apart() -> None:
     for model, roles in known.items():
         for _ in range(2):  # Made, then remembered.
             assert set(resolve(Row(label="r", model=model), QUICK).pretrained) == roles
+
+
+def test_a_changed_module_of_the_package_is_another_source(tmp_path: Path) -> None:
+    card = ModelCard("mine", "made up", "none", 2026, "T", "test", 1)
+    shared, family = tmp_path / "systems" / "shared", tmp_path / "systems" / "family"
+    for folder in (tmp_path / "systems", shared, family):
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+    (shared / "options.py").write_text("SIZE = 1\n")
+    (family / "mine.py").write_text("from systems.shared.options import SIZE\n")
+    (tmp_path / "beside.py").touch()
+
+    def digests(origin: str) -> list[str]:
+        configs._digests_around.cache_clear()
+        return configs._source_digests(Plugin("models", "mine", origin, family / "mine.py", card))
+
+    packaged, alone = digests("systems.family.mine"), digests(str(family / "mine.py"))
+    assert (len(packaged), len(alone)) == (5, 1)
+    (tmp_path / "beside.py").write_text("x = 1\n")
+    assert digests("systems.family.mine") == packaged
+    (shared / "options.py").write_text("SIZE = 2\n")
+    assert digests("systems.family.mine") != packaged
+    assert digests(str(family / "mine.py")) == alone
+
+
+@pytest.mark.parametrize("name", ["dram", "m-jave", "joint-bert", "opentag"])
+def test_the_sources_of_a_system_hold_every_class_of_its_options(name: str) -> None:
+    system = plugin("models", name)
+    own = [base for base in system.load().Config.__mro__ if base.__module__.startswith("avebench.models.")]
+    hashes = configs._source_digests(system)
+    for base in own:
+        source = importlib.import_module(base.__module__).__file__
+        assert source is not None and configs.file_digest(Path(source)) in hashes

@@ -10,7 +10,7 @@ from avebench.contracts.examples import INTENT, PAD, Example, Prediction, Span, 
 from avebench.contracts.tagging import word_units
 from avebench.scoring.counts import Counts, cls_counts, example_counts
 from avebench.scoring.invariants import invariant_faults
-from avebench.scoring.metrics import METRICS, Metric, Scores, output_range, per_example_counts, score
+from avebench.scoring.metrics import METRICS, Metric, RunningScores, output_range, per_example_counts, score
 
 TEXT = "blue jeans match blue spirits"
 ATTRIBUTES = ["Color", "Type", "Brand"]
@@ -46,15 +46,15 @@ def scored(draw: st.DrawFn) -> list[tuple[Example, Prediction, list[str]]]:
     return rows
 
 
-def shard(rows: list[tuple[Example, Prediction, list[str]]]) -> Scores:
-    scores = Scores()
+def shard(rows: list[tuple[Example, Prediction, list[str]]]) -> RunningScores:
+    scores = RunningScores()
     for gold, predicted, slices in rows:
         scores.add(gold, predicted, slices)
     return scores
 
 
-def merged(*shards: Scores) -> Scores:
-    total = Scores()
+def merged(*shards: RunningScores) -> RunningScores:
+    total = RunningScores()
     for one in shards:
         total.merge(one)
     return total
@@ -101,7 +101,7 @@ def test_missing_spans_are_not_available_rather_than_zero() -> None:
     assert scores.metric("string_f1") == Metric(100.0, 1, 1, 1)
     assert scores.per_attribute() == {"Color": Counts(1, 1, 1)}
     assert score([replace(gold, spans=())], [prediction(spans=gold.spans)]).metric("tag_f1") is None
-    assert Scores().metric("tag_f1") is None
+    assert RunningScores().metric("tag_f1") is None
 
 
 def test_classification_with_and_without_pad() -> None:
@@ -143,7 +143,7 @@ def test_sources_of_the_predicted_attributes() -> None:
     assert cls_counts(gold, found, "derived") == Counts(0, 1, 2)
     assert cls_counts(gold, replace(found, spans=None), "tags") is None
     with pytest.raises(ValueError, match="do not add up"):
-        Scores("head").merge(Scores("derived"))
+        RunningScores("head").merge(RunningScores("derived"))
 
 
 def test_string_sets_ignore_positions_and_repetitions() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from avebench.contracts.registry import plugins
-from avebench.datasets import demo
+from avebench.datasets.demo import demo
 from avebench.planning.experiment_files import experiment_names
 from avebench.store.invariants import check_invariants
 from avebench.store.results import Result, load_result

@@ -81,7 +81,7 @@ def test_merges_worked_by_hand() -> None:
 
 def test_pieces_do_not_depend_on_the_order_of_hash_tables() -> None:
     code = (
-        "from avebench.datasets.demo_generator import generate; from avebench.training.wordpieces import learn_pieces;"
+        "from avebench.datasets.demo.generator import generate; from avebench.training.wordpieces import learn_pieces;"
         "print(*learn_pieces((example.text for example in generate('train', 300)), 500))"
     )
     printed = {
@@ -234,7 +234,7 @@ def test_labels_worked_by_hand() -> None:
     found = labelled(products, labels, 4)
     assert found.categories.tolist() == [2, 0, 0, 0, 1]
     assert found.shown.tolist() == [[True, True], [True, False], [False, False], [False, True], [True, False]]
-    assert found.told.tolist() == [[True, True], [True, True], [False, False], [True, True], [True, True]]
+    assert found.annotated.tolist() == [[True, True], [True, True], [False, False], [True, True], [True, True]]
     assert found.pixels[:, :, 0, 0].tolist() == [[number, 0, 255] for number in (2, 5, 6, 7, 8)]
     assert labels_of(products, 1).columns() == {"colour": [0, 2, 3], "kind": [1, 4]}
     assert labelled(products, Labels(("hat",), labels.values), 4).categories.tolist() == [-1, -1, -1, -1, 0]

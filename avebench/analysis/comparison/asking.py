@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import Comparison, compare_systems, headline
@@ -17,7 +18,7 @@ from avebench.analysis.comparison.finished_rows import (
     recorded_files,
     recorded_rows,
 )
-from avebench.analysis.comparison.verdict import comparison_table
+from avebench.analysis.comparison.verdict import answers, comparison_table
 from avebench.analysis.recording import recorded_folder
 from avebench.contracts.registry import plugins
 from avebench.data.opening import is_here
@@ -30,7 +31,11 @@ from avebench.running.experiment_run import Execution
 from avebench.scoring.metrics import METRICS
 from avebench.store.invariants import check_invariants
 from avebench.store.results import Store
+from avebench.tables.frames import to_frame
 from avebench.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,14 @@ class Answer:
     comparison: Comparison
     finished: Finished
     title: str
+
+    def __str__(self) -> str:
+        """Return the sentences that say which row is better, by how much, how surely, and where."""
+        return "\n".join(answers(self.comparison))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row per metric, attribute, slice and category: the figures of the rows, and how they differ."""
+        return to_frame(self.table(whole=True))
 
     def table(self, *, whole: bool) -> Table:
         """Return the comparison as a table; `whole` with every line, for programs."""

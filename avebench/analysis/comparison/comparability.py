@@ -10,7 +10,7 @@ from avebench.scoring.counts import Counts
 from avebench.scoring.metrics import METRICS
 from avebench.store.examplecounts import ExampleCounts
 from avebench.store.results import Result
-from avebench.tables.table import TOLD
+from avebench.tables.table import MARKED_PROTOCOLS
 
 
 def check_comparable(systems: Sequence[System]) -> None:
@@ -21,7 +21,9 @@ def check_comparable(systems: Sequence[System]) -> None:
     }
     fields["repetitions"] = [{" ".join(str(result.repetition) for result in system.results)} for system in systems]
     # Who is told attributes is not compared with who is not, nor with who is told others.
-    fields["protocol"] = [{system.protocol if system.protocol in TOLD else "told nothing"} for system in systems]
+    fields["protocol"] = [
+        {system.protocol if system.protocol in MARKED_PROTOCOLS else "told nothing"} for system in systems
+    ]
     differing = []
     for name, values in fields.items():
         if len(set().union(*values)) > 1:

@@ -34,7 +34,7 @@ from avebench.contracts.registry import add_plugin_file, plugin, plugin_files
 from avebench.nn.weights import PRECOMPUTED_IDS
 from avebench.planning.experiment import Cost, Experiment
 from avebench.planning.request import Request
-from avebench.running.runner import processes
+from avebench.running.runner import main_hidden, processes
 from avebench.running.worker import end_with_reader, keep_freed_memory
 from avebench.store.provenance import resident_peak
 
@@ -217,7 +217,8 @@ def _in_process(context: Any, function: Callable[..., Any], arguments: tuple[Any
     """Return what a function returns in a process of its own, or in words why it returned nothing."""
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(function, arguments, sender))
-    process.start()
+    with main_hidden():
+        process.start()
     sender.close()
     try:
         answer = receiver.recv()

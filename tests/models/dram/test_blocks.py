@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avebench.models.dram_blocks import (
+from avebench.models.dram.blocks import (
     DyNetGuidance,
     NameGuidance,
     PrototypeGuidance,

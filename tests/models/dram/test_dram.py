@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel
 
 from avebench.contracts.examples import AttributeSchema, Example, Span
 from avebench.contracts.tagging import character_units, word_units
-from avebench.models.dram import Config, Model
+from avebench.models.dram.dram import Config, Model
 
 SCHEMA = AttributeSchema(("color", "kind"))
 

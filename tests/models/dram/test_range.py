@@ -14,7 +14,7 @@ from PIL import Image
 
 from avebench.contracts.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.models.dram import Config, Model
+from avebench.models.dram.dram import Config, Model
 from avebench.scoring.evaluation import validation_metrics
 from avebench.scoring.metrics import score
 from avebench.training.loop import train
@@ -230,7 +230,7 @@ MEMORY = """
 import json, resource, sys
 import torch
 from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
-from avebench.models.dram import Config, Model
+from avebench.models.dram.dram import Config, Model
 from avebench.contracts.tagging import word_units
 torch.set_num_threads(1)
 options = json.loads(sys.argv[1])

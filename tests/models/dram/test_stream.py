@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from avebench.contracts.examples import AttributeSchema, Example, Picture, Span
 from avebench.contracts.tagging import character_units, word_units
-from avebench.models.dram import Config, Model
-from avebench.models.dram_text import TagSet
+from avebench.models.dram.dram import Config, Model
+from avebench.models.dram.text import TagSet
 from avebench.planning.settings import merge
 
 SCHEMA = AttributeSchema(("color", "kind"))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
 from avebench.contracts.tagging import character_units
-from avebench.models import jave, m_jave
-from avebench.models.jave_network import JaveNetwork, JaveOutput
+from avebench.models.jave import jave, m_jave
+from avebench.models.jave.network import JaveNetwork, JaveOutput
 
 Array = NDArray[np.float64]
 D, G, C, P, INNER, ATTRIBUTES = 5, 4, 3, 2, 6, 3

@@ -11,8 +11,8 @@ import torch
 from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
 from avebench.contracts.tagging import character_units
 from avebench.files.errors import AvebenchError
-from avebench.models import jave, m_jave
-from avebench.models.jave_release import PrecomputedTexts, read_vocabulary
+from avebench.models.jave import jave, m_jave
+from avebench.models.jave.release import PrecomputedTexts, read_vocabulary
 from avebench.nn.weights import weights_digest
 from avebench.training.loop import train
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from avebench.models.attn_birnn import AttentionBiRNN
-from avebench.models.slot_gated import SlotGatedNetwork
-from avebench.nn.additive_attention import AdditiveAttention
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import AdditiveAttention
+from avebench.models.slot_filling.attn_birnn import AttentionBiRNN
+from avebench.models.slot_filling.slot_gated import SlotGatedNetwork
+from avebench.nn.lstm import BiLSTM
 
 LENGTHS = [3, 7, 1, 5]
 WIDTH, INPUTS, HIDDEN, TAGS, INTENTS = 9, 4, 6, 5, 3

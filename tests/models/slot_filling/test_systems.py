@@ -16,8 +16,9 @@ from torch import nn
 from avebench.contracts.examples import INTENT, AttributeSchema, Example
 from avebench.contracts.tagging import tags_to_spans
 from avebench.files.errors import AvebenchError, DataError
-from avebench.models import attn_birnn, joint_bert, rnn_lstm, slot_gated
-from avebench.models.slot_filling import Labels, by_frequency, normalised
+from avebench.models.slot_filling import attn_birnn, joint_bert, rnn_lstm, slot_gated
+from avebench.models.slot_filling.labels import Labels, by_frequency
+from avebench.models.slot_filling.words import normalised
 from avebench.nn.batching import epoch_batches
 from avebench.nn.neural import NeuralModel, move
 from avebench.scoring.evaluation import validation_metrics

@@ -8,12 +8,12 @@ The loss is the mean cross-entropy over all steps of the batch; the intent is on
 best tag is predicted, at EOS the best intent: outputs that a step never has as a target are left out.
 The authors' code runs the backward LSTM without turning its states back, so that its half is reversed in time; here it
 is the ordinary BiLSTM of the paper. Its Keras weights start otherwise in part; here they start as those of
-`avebench.nn.bilstm`. It has early stopping with a patience of 10 epochs on the validation loss, which within its 10
+`avebench.nn.lstm`. It has early stopping with a patience of 10 epochs on the validation loss, which within its 10
 epochs never stops: the last weights are kept.
 
 On product data (ours; there is no code) tags and attributes have output layers of their own, the one of attributes
-(sigmoids, see `avebench.models.slot_filling`) over the final states of both directions (`sentence` "final") or over the
-state at EOS ("eos"). The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table.
+(sigmoids, see `avebench.models.slot_filling.labels`) over the final states of both directions (`sentence` "final") or
+over the state at EOS ("eos"). The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table.
 """
 
 from __future__ import annotations
@@ -27,9 +27,18 @@ from torch.nn import functional
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import Reduction, Scores, WordConfig, WordModel, slot_losses, word_embedding
-from avebench.nn.additive_attention import glorot
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import glorot
+from avebench.models.slot_filling.labels import Scores, slot_losses
+from avebench.models.slot_filling.words import (
+    PRODUCTS_LOOP,
+    SNIPS_LOOP,
+    SNIPS_SIZES,
+    Reduction,
+    WordConfig,
+    WordModel,
+    word_embedding,
+)
+from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
 CARD = ModelCard(
@@ -49,24 +58,8 @@ class Config(WordConfig):
     """Options of RNN-LSTM; the defaults are the paper's."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "snips": {
-            "embedding_size": 64,
-            "hidden_size": 64,
-            "digits": "words",
-            "reduction": "sum",
-            "update": "separate",
-            "training": {
-                "batch_size": 16,
-                "epochs": 20,
-                "patience": 6,
-                "order": "sequential",
-                "clip_norm": 5.0,
-                "selection": "sentence_accuracy or tag_f1",
-            },
-        },
-        "products": {
-            "training": {"batch_size": 128, "epochs": 50, "order": "bucketed", "selection": "tag_f1"},
-        },
+        "snips": {**SNIPS_SIZES, "training": {**SNIPS_LOOP, "batch_size": 16, "clip_norm": 5.0}},
+        "products": {"training": {**PRODUCTS_LOOP, "selection": "tag_f1"}},
     }
 
     embedding_size: int = Field(default=100, ge=1)

@@ -1,6 +1,6 @@
 """JAVE (Zhu et al., EMNLP 2020), text only: attributes of a sentence and tags of its units, learnt together.
 
-`JaveNetwork` holds the equations; `avebench.models.m_jave` adds pictures. States of units come from a frozen BERT
+`JaveNetwork` holds the equations; `avebench.models.jave.m_jave` adds pictures. States of units come from a frozen BERT
 (default), a tuned one, a BiLSTM, or the release's own files. Loss of a batch, as in the authors' code
 
     sum over sentences of  L_value + L_attribute + 0.5 L_KL
@@ -30,9 +30,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, gold_attributes, pairs_from_spans
-from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
+from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
-from avebench.models.jave_network import (
+from avebench.models.jave.network import (
     AttentionNorm,
     JaveNetwork,
     JaveOutput,
@@ -40,12 +40,12 @@ from avebench.models.jave_network import (
     attribute_loss,
     kl_divergence,
 )
-from avebench.models.jave_release import SPECIALS, read_vocabulary
-from avebench.models.jave_text import Text, texts_of
+from avebench.models.jave.release import SPECIALS, read_vocabulary
+from avebench.models.jave.text import Text, texts_of
+from avebench.models.shared.options import UnitStateOptions, UnitVectorOptions
 from avebench.nn.bilstm_crf import BiLSTMCRF
-from avebench.nn.neural import Batch, NeuralModel, padded
-from avebench.nn.ragged import prefix_mask
-from avebench.nn.text_encoder import Pooling
+from avebench.nn.neural import Batch, NeuralModel, parameters_by_home
+from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.word_vectors import learn_units
 
 __all__ = ["CARD", "Config", "JaveNetwork", "Model"]
@@ -79,7 +79,7 @@ FINE_TUNED: Mapping[str, Any] = {
 """The row with a double dagger "with the settings of" DRAM, which are those of its journal version."""
 
 
-class Config(EncoderConfig):
+class Config(UnitStateOptions, UnitVectorOptions):
     """Options of JAVE; the defaults are those of the released code with BERT, which is frozen."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -94,14 +94,8 @@ class Config(EncoderConfig):
     """Hub id in the local cache, folder, `minilm`, `demo`, or a folder with the release's `txts.embedded.npy`."""
     text_tuned: bool = False
     """Whether the text encoder is trained."""
-    pooling: Pooling = "first"
-    """What stands for a unit of several word pieces: the state of the first, or the mean."""
     embedding: int = Field(default=300, ge=1)
     """Size of the BiLSTM's vectors; with `vectors` it is that of the file."""
-    vectors: str | None = None
-    """Text file of pretrained vectors for the BiLSTM; None: learnt with the model."""
-    min_count: int = Field(default=2, ge=1)
-    """Units that are rarer in training are the BiLSTM's unknown unit, which so has a vector that was trained."""
     lstm_hidden: int = Field(default=128, ge=1)
     """Size of the LSTM of one direction."""
     lstm_layers: int = Field(default=2, ge=1)
@@ -150,7 +144,7 @@ class Config(EncoderConfig):
 
     def pretrained(self) -> dict[str, str]:
         """Return the encoder, or the file of vectors, and the released vocabulary, by role."""
-        found = {"text_encoder": self.text_encoder} if self.encoder == "bert" else {}
+        found = super().pretrained() if self.encoder == "bert" else {}
         if self.encoder == "lstm" and self.vectors is not None:
             found["vectors"] = self.vectors
         if self.released_vocabulary is not None:
@@ -318,10 +312,4 @@ class Model(NeuralModel):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the tuned encoders and the new layers apart."""
-        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "image_encoder": [], "default": []}
-        homes = {"texts.encoder.": "text_encoder", "pictures.": "image_encoder"}
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                home = next((group for prefix, group in homes.items() if name.startswith(prefix)), "default")
-                groups[home].append(parameter)
-        return groups
+        return parameters_by_home(self, {"texts.encoder.": "text_encoder", "pictures.": "image_encoder"})

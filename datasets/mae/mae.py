@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -28,17 +26,16 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from avebench.contracts.dataset import Dataset as BaseDataset
-from avebench.contracts.dataset import DatasetCard, DatasetOptions, Fault, check_split
+from avebench.contracts.dataset import DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import AttributeSchema, Example, Picture, pairs_from_spans
 from avebench.contracts.tagging import word_units
 from avebench.data.pictures import PictureCheck, picture_at
-from avebench.data.reading import Marker, is_encodable
-from avebench.datasets.mae_files import array_elements
+from avebench.data.reading import Marker
+from avebench.datasets.mae.cutting import CUT, cutter, vocabulary_file
+from avebench.datasets.mae.files import array_elements
+from avebench.datasets.mae.products import Product, product_of
 from avebench.files.cache import cache_folder, file_digest, read_memo, write_memo
 from avebench.files.errors import AvebenchError
-from avebench.files.places import expanded, is_file
-from avebench.nn.weights import encoder_folder
 
 CARD = DatasetCard(
     name="mae",
@@ -57,9 +54,6 @@ SOURCES = {"train": "train", "valid": "train", "test": "val", "official-test": "
 """Split -> folder of the release."""
 HELD_OUT_ONE_IN = 50
 
-_PTB = {"-lrb-": "(", "-rrb-": ")", "-lsb-": "[", "-rsb-": "]", "-lcb-": "{", "-rcb-": "}", "``": '"', "''": '"'}
-_CUT = re.compile(r"(?P<unit>words|pieces):(?P<count>[1-9][0-9]*)(?::(?P<vocabulary>.+))?")
-
 
 class Options(DatasetOptions):
     """Switches of this reader."""
@@ -74,35 +68,17 @@ class Options(DatasetOptions):
     @field_validator("cut")
     @classmethod
     def _is_known(cls, cut: str) -> str:
-        match = _CUT.fullmatch(cut)
+        match = CUT.fullmatch(cut)
         if match is None or (match["unit"] == "pieces") != (match["vocabulary"] is not None):
             raise ValueError("write words:100, or pieces:126:VOCABULARY with a named vocabulary")
         return cut
 
 
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """What one object of the release says, before anything is matched."""
-
-    id: str
-    text: str
-    specs: tuple[tuple[str, str], ...]
-    image: str
-    oddities: tuple[tuple[str, str], ...]
-    """(field, what is odd about it)."""
-
-
-class Dataset(BaseDataset):
+class Dataset(FolderDataset):
     """Reads the folders of the release product by product. `Example.id` and `product_id` are the diffbotUri."""
 
-    folder: Path
     options: Options
     repeats_ids = True
-
-    def __init__(self, card: DatasetCard, folder: Path | None, options: Options) -> None:
-        if folder is None:
-            raise AvebenchError(f"The data set 'mae' needs its folder. {card.obtain}")
-        super().__init__(card, folder, options)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -133,7 +109,7 @@ class Dataset(BaseDataset):
                 counts["products kept"] += 1
                 counts["pairs kept"] += sum(map(len, example.pairs.values()))
                 yield example
-        self.notes.update({f"{split}: {name}": count for name, count in counts.items()})
+        self.note(split, counts)
 
     def schema(self) -> AttributeSchema:
         """Return, sorted, the attributes that have a value in the text of `min_products` training products."""
@@ -151,7 +127,7 @@ class Dataset(BaseDataset):
                 if isinstance(record, Fault):
                     yield record
                     continue
-                product = _product(record, f"{shown}:{line}")
+                product = product_of(record, f"{shown}:{line}")
                 counts[f"{source} products"] += 1
                 hashes.append(_hash(product.id))
                 for field, what in product.oddities:
@@ -183,7 +159,7 @@ class Dataset(BaseDataset):
 
     def fingerprint(self) -> str:
         """Return the data set's fingerprint; with `cut = pieces` the bytes of the vocabulary are part of it."""
-        vocabulary = _vocabulary_file(self.options.cut)
+        vocabulary = vocabulary_file(self.options.cut)
         own = super().fingerprint()
         return own if vocabulary is None else hashlib.sha256(f"{own}\x1f{file_digest(vocabulary)}".encode()).hexdigest()
 
@@ -213,17 +189,17 @@ class Dataset(BaseDataset):
                 wrong = Fault(shown, line, None, "an element of the array is not an object; each must be one product.")
                 yield shown, line, value if isinstance(value, dict) else wrong
 
-    def _products(self, source: str) -> Iterator[_Product]:
+    def _products(self, source: str) -> Iterator[Product]:
         for number, (shown, _, record) in enumerate(self._records(source)):
             if isinstance(record, Fault):
                 raise AvebenchError(f"{record} Run `avebench data check mae` for all faults.")
-            yield _product(record, f"{shown}:{number}")
+            yield product_of(record, f"{shown}:{number}")
 
     @cached_property
     def _cut_text(self) -> Callable[[str], tuple[tuple[int, int], ...]]:
         return cutter(self.options.cut)
 
-    def _mark(self, product: _Product, kept: frozenset[str] | None, counts: Counter[str]) -> Marker:
+    def _mark(self, product: Product, kept: frozenset[str] | None, counts: Counter[str]) -> Marker:
         """Mark the values of `kept` attributes (None: of all), the longest first."""
         marker = Marker(product.text, self._cut_text(product.text))
         forms = []
@@ -239,7 +215,7 @@ class Dataset(BaseDataset):
                 counts["values whose place is taken"] += 1
         return marker
 
-    def _example(self, product: _Product, kept: frozenset[str], counts: Counter[str]) -> Example | None:
+    def _example(self, product: Product, kept: frozenset[str], counts: Counter[str]) -> Example | None:
         """Return the example, its text ending with the cut; None, counted, if nothing of a text is left."""
         marker = self._mark(product, kept, counts)
         if not marker.tokens:
@@ -323,127 +299,3 @@ def _hash(text: str) -> int:
 def is_held_out(product_id: str) -> bool:
     """Return True for the one in 50 of the official training products that form `valid`."""
     return _hash(f"valid:{product_id}") % HELD_OUT_ONE_IN == 0
-
-
-def _product(record: dict[str, Any], place: str) -> _Product:
-    """Return what an object says; whatever is missing or of the wrong kind is an oddity, never an error."""
-    odd: list[tuple[str, str]] = []
-
-    def string(field: str) -> str:
-        value = record.get(field)
-        if isinstance(value, str):
-            return value if is_encodable(value) else value.encode(errors="replace").decode()
-        if value is not None:
-            odd.append((field, "not a string"))
-        return ""
-
-    name = string("diffbotUri").strip()
-    if not name:
-        odd.append(("diffbotUri", "missing"))
-    tokens = record.get("tokens")
-    if isinstance(tokens, list) and tokens and all(isinstance(token, str) and is_encodable(token) for token in tokens):
-        body, tokenised = " ".join(tokens), True
-    elif clean := string("clean_text"):
-        body, tokenised = clean, True
-    else:
-        body, tokenised = string("text"), False
-    title = string("clean_title") if tokenised else ""
-    text = " ".join(
-        part for part in (from_ptb(title) or string("title"), from_ptb(body) if tokenised else body) if part
-    )
-    odd.extend(
-        (field, "missing") for field, part in (("title", title or record.get("title")), ("text", body)) if not part
-    )
-    return _Product(name or place, text, _specs(record, odd), _image(record, odd), tuple(odd))
-
-
-def from_ptb(text: str) -> str:
-    r"""Return space-joined Penn Treebank tokens with their bracket and quote forms turned back, and `\/` to `/`."""
-    return " ".join(_PTB.get(token.lower(), token.replace("\\/", "/").replace("\\*", "*")) for token in text.split())
-
-
-def _specs(record: dict[str, Any], odd: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    specs = record.get("specs")
-    if not isinstance(specs, dict) or not specs:
-        odd.append(("specs", "missing" if specs is None else "empty" if specs == {} else "not an object"))
-        return ()
-    kept = []
-    for attribute, value in specs.items():
-        if not isinstance(value, str):
-            odd.append(("specs", "a value that is not a string"))
-        elif not value.strip() or not attribute.strip():
-            odd.append(("specs", "an empty attribute or value"))
-        elif is_encodable(attribute) and is_encodable(value):
-            kept.append((attribute, value))
-    return tuple(kept)
-
-
-def _image(record: dict[str, Any], odd: list[tuple[str, str]]) -> str:
-    """Return the name of the first picture, or the empty string."""
-    images = record.get("images")
-    if not images:
-        odd.append(("images", "missing"))
-        return ""
-    first = images[0] if isinstance(images, list) else None
-    if not isinstance(first, str) or not first or first in {".", ".."} or re.search(r"[/\\\0]", first):
-        odd.append(("images", "not a list of file names"))
-        return ""
-    return first
-
-
-def _vocabulary_file(cut: str) -> Path | None:
-    """Return the tokenizer file that a cut in pieces names; AvebenchError if it is not here."""
-    match = _CUT.fullmatch(cut)
-    assert match is not None
-    name = match["vocabulary"]
-    if name is None:
-        return None
-    if is_file(expanded(Path(name))):
-        return expanded(Path(name))
-    folder = encoder_folder(name)
-    for file in ("tokenizer.json", "vocab.txt"):
-        if (folder / file).is_file():
-            return folder / file
-    raise AvebenchError(f"The data set 'mae', option 'cut': {folder} has neither tokenizer.json nor vocab.txt.")
-
-
-def cutter(cut: str) -> Callable[[str], tuple[tuple[int, int], ...]]:
-    """Return the function from a text to the character ranges of its units that lie wholly inside the cut.
-
-    A vocab.txt is read as that of an uncased BERT. AvebenchError if the vocabulary is not on this machine.
-    """
-    match = _CUT.fullmatch(cut)
-    assert match is not None
-    count = int(match["count"])
-    vocabulary = _vocabulary_file(cut)
-    if vocabulary is None:
-        return lambda text: _first_units(text, count)
-    from tokenizers import BertWordPieceTokenizer, Tokenizer
-
-    if vocabulary.suffix == ".json":
-        tokenizer = Tokenizer.from_file(str(vocabulary))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-    else:
-        tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
-
-    def units_inside(text: str) -> tuple[tuple[int, int], ...]:
-        units = word_units(text)
-        # Almost every unit is a piece or more: the rest of a long text is encoded only when it has to be.
-        for ahead in (2 * count, len(units)):
-            if not units[:ahead]:
-                return ()
-            pieces = tokenizer.encode(text[: units[:ahead][-1][1]], add_special_tokens=False).offsets
-            if len(pieces) > count:
-                # The first piece outside may lie within a unit, which is then outside as well.
-                return tuple(unit for unit in units[:ahead] if unit[1] <= pieces[count][0])
-        return units
-
-    return units_inside
-
-
-def _first_units(text: str, count: int) -> tuple[tuple[int, int], ...]:
-    """Return the first `count` units, without cutting all of a long text into units."""
-    units = word_units(text[: 10 * count])
-    # The last unit of a beginning may go on behind it; with one more than needed that does not matter.
-    return (units if len(units) > count else word_units(text))[:count]

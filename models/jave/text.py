@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import Example, Units
 from avebench.contracts.model import LongTexts
-from avebench.models.jave_release import PrecomputedTexts
-from avebench.nn.neural import Batch, move, padded
-from avebench.nn.ragged import run_lstm
+from avebench.models.jave.release import PrecomputedTexts
+from avebench.nn.lstm import run_lstm
+from avebench.nn.neural import Batch, move
+from avebench.nn.ragged import padded
 from avebench.nn.text_encoder import Pooling, TextEncoder, TextStates
 from avebench.nn.weights import PRECOMPUTED_TEXT_IDS, text_weights
 from avebench.nn.word_vectors import UnitEmbeddings
 
 if TYPE_CHECKING:
-    from avebench.models.jave import Config
+    from avebench.models.jave.jave import Config
 
 
 @dataclass(frozen=True, slots=True)

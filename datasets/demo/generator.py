@@ -20,9 +20,10 @@ from fractions import Fraction
 from functools import cache, partial
 
 from avebench.contracts.examples import Example, Picture, Span, pairs_from_spans
-from avebench.datasets.demo_pictures import Look, far_colour, render
-from avebench.datasets.demo_stream import Stream
-from avebench.datasets.demo_words import (
+from avebench.datasets.demo.looks import Look, far_colour
+from avebench.datasets.demo.pictures import render
+from avebench.datasets.demo.stream import Stream
+from avebench.datasets.demo.words import (
     AFTER,
     ANIMALS,
     BEFORE,

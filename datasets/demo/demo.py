@@ -1,7 +1,7 @@
 """The built-in data set: generated product sentences with pictures, the same bytes on every machine.
 
 Its shape (7 categories, 26 attributes ranged by category) follows MEPAVE, journal Table 1. Some words are ambiguous in
-the text and settled by the picture; `demo_generator` says how, and computes how far text alone can go.
+the text and settled by the picture; `generator` says how, and computes how far text alone can go.
 
 The splits are the streams of the seeds "train", "valid" and "test". Encoders are pretrained on the stream of the seed
 "pretraining", which shares no product with them.
@@ -19,8 +19,8 @@ from typing import Any
 from avebench.contracts.dataset import Dataset as BaseDataset
 from avebench.contracts.dataset import DatasetCard, DatasetOptions, Fault, check_split
 from avebench.contracts.examples import AttributeSchema, Example
-from avebench.datasets.demo_generator import candidates_of, generate, optimal_f1, samples, text_only_ceiling
-from avebench.datasets.demo_words import ATTRIBUTES, CATEGORIES
+from avebench.datasets.demo.generator import candidates_of, generate, optimal_f1, samples, text_only_ceiling
+from avebench.datasets.demo.words import ATTRIBUTES, CATEGORIES
 
 __all__ = ["CARD", "Dataset", "Options", "digest", "generate", "split_ceiling", "text_only_ceiling"]
 

@@ -14,8 +14,8 @@ has at most 10,000 words. The authors' code pads every sentence to 50 positions,
 before it. Batches are drawn with replacement (`training.order` "sampled").
 
 The preset `snips` has the data treatment, sizes and loop of Slot-Gated's table. Departures: weights start as those of
-`avebench.nn.bilstm`; text is lower-cased; `_PAD` and `_UNK` are never predicted.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
+`avebench.nn.lstm`; text is lower-cased; `_PAD` and `_UNK` are never predicted.
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling.labels`).
 """
 
 from __future__ import annotations
@@ -28,9 +28,18 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import Digits, Scores, WordConfig, WordModel, word_embedding
-from avebench.nn.additive_attention import AdditiveAttention, glorot
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import AdditiveAttention, glorot
+from avebench.models.slot_filling.labels import Scores
+from avebench.models.slot_filling.words import (
+    PRODUCTS_LOOP,
+    SNIPS_LOOP,
+    SNIPS_SIZES,
+    Digits,
+    WordConfig,
+    WordModel,
+    word_embedding,
+)
+from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
 __all__ = ["CARD", "AttentionBiRNN", "Config", "Model"]
@@ -55,33 +64,16 @@ class Config(WordConfig):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "snips": {
-            "embedding_size": 64,
-            "hidden_size": 64,
+            **SNIPS_SIZES,
             "padded_length": None,
-            "digits": "words",
             "max_words": None,
-            "reduction": "sum",
-            "update": "separate",
-            "training": {
-                "steps": None,
-                "epochs": 20,
-                "validate_every": None,
-                "patience": 6,
-                "order": "sequential",
-                "selection": "sentence_accuracy or tag_f1",
-            },
+            "training": {**SNIPS_LOOP, "steps": None, "validate_every": None},
         },
         "products": {
             "digits": "keep",
             "max_words": None,
             "padded_length": None,
-            "training": {
-                "batch_size": 128,
-                "steps": None,
-                "epochs": 50,
-                "validate_every": None,
-                "order": "bucketed",
-            },
+            "training": {**PRODUCTS_LOOP, "steps": None, "validate_every": None},
         },
     }
 

@@ -13,7 +13,7 @@ settings of the usual port (monologg/JointBERT): batch 32, linear decay, norm 1,
 CRF runs over words, one state each; the port's sees further pieces, [CLS], [SEP] and padding as words with the tag PAD,
 learns transitions through them, and decodes without a mask. `_PAD` and `_UNK` are never predicted. Its evaluation of
 every 200 steps changes nothing (the last weights are kept). An encoder without a pretrained pooler starts a new one.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling.labels`).
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
 from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import IGNORED, Labels, Scores, padded, slot_losses
+from avebench.models.shared.encoder_model import EncoderModel
+from avebench.models.slot_filling.labels import IGNORED, Labels, Scores, slot_losses
 from avebench.nn.crf import CRF
-from avebench.nn.neural import Batch, NeuralModel
-from avebench.nn.ragged import prefix_mask
+from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.unit_pieces import EncodedText
 
@@ -68,7 +69,6 @@ class Config(EncoderConfig):
     }
 
     text_encoder: str = "bert-base-uncased"
-    """Hub id in the local cache, folder, `minilm` or `demo`."""
     crf: bool = False
     """Whether a CRF stands over the tag logits."""
     max_pieces: int | None = Field(default=50, ge=3)
@@ -86,10 +86,6 @@ class Config(EncoderConfig):
         selection="sentence_accuracy or tag_f1",
     )
 
-    def pretrained(self) -> dict[str, str]:
-        """Return the encoder by its role."""
-        return {"text_encoder": self.text_encoder}
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -101,7 +97,7 @@ class Encoded:
     target: NDArray[Any]
 
 
-class Model(NeuralModel):
+class Model(EncoderModel):
     """Joint-BERT."""
 
     config: Config
@@ -127,21 +123,9 @@ class Model(NeuralModel):
         text = self.text_encoder.encode(example)
         return Encoded(example, text, self.labels.tag_ids(example)[: len(text.first)], self.labels.target(example))
 
-    def length(self, encoded: Encoded) -> int:
-        """Return the number of word pieces."""
-        return encoded.text.pieces
-
-    def truncated(self, encoded: Encoded) -> int:
-        """Return the number of units beyond the limit; they are tagged O."""
-        return encoded.text.truncated
-
-    def beyond(self, encoded: Encoded) -> int:
-        """Return the number of units beyond the limit, read in further windows or not."""
-        return encoded.text.beyond
-
-    def text_limit(self) -> int:
-        """Return the word pieces that are read at once."""
-        return self.text_encoder.limit
+    def pieces(self, encoded: Encoded) -> EncodedText:
+        """Return the word pieces of an encoded example."""
+        return encoded.text
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return the encoder's batch with `tags` (B, S), `targets` (B,) or (B, N), and the encoded `examples`."""
@@ -192,7 +176,4 @@ class Model(NeuralModel):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the pretrained encoder and the new layers apart."""
-        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "default": []}
-        for name, parameter in self.named_parameters():
-            groups["text_encoder" if name.startswith("text_encoder.") else "default"].append(parameter)
-        return groups
+        return parameters_by_home(self, {"text_encoder.": "text_encoder"})

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avebench.contracts.examples import Example, Span
+from avebench.contracts.explanation import Figures
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import bio_labels, spans_to_tags, tags_to_spans
 from avebench.nn.neural import Batch
@@ -123,6 +124,13 @@ class Labeller:
         plain = tags.plain(chosen) + ["O"] * text.pieces.truncated
         return tags_to_spans(plain, text.tokens, scheme)
 
+    def of_units(self, rows: Tensor, text: Text) -> Figures:
+        """Return the rows (U, K) of the units that fit, out of those (S, K) of the decoder's positions."""
+        first = torch.from_numpy(text.pieces.first).to(rows.device).long()
+        places = first if self.pieces else torch.arange(len(first), device=rows.device)
+        found: Figures = rows[places].float().cpu().numpy()
+        return found
+
     def collate(self, texts: Sequence[Text]) -> Batch:
         """Return the encoder's batch, `scored` positions, and `lengths`, the positions that the BiLSTM reads."""
         batch = self.encoder.collate([text.pieces for text in texts])
@@ -137,14 +145,6 @@ class Labeller:
     def _positions(self, batch: Mapping[str, Tensor]) -> int:
         """Return S, the number of positions of the decoder."""
         return batch["ids"].size(1) if self.pieces else batch["first"].size(1)
-
-
-def padded_tags(rows: Sequence[Tags], width: int) -> Tensor:
-    """Return tags (B, width), O behind a row's last."""
-    table = np.zeros((len(rows), width), dtype=np.int64)
-    for target, row in zip(table, rows, strict=True):
-        target[: len(row)] = row
-    return torch.from_numpy(table)
 
 
 def whole(encoder: TextEncoder, text: str) -> Tags:

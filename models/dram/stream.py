@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from avebench.files.errors import AvebenchError
-from avebench.models.dram_blocks import JointEmbeddings, SelfAttentionLayer, TextRelatedEmbeddings
+from avebench.models.dram.blocks import JointEmbeddings, SelfAttentionLayer, TextRelatedEmbeddings
 from avebench.nn.neural import Batch
 from avebench.nn.text_encoder import TextEncoder
 
 if TYPE_CHECKING:
-    from avebench.models.dram import Config
+    from avebench.models.dram.config import Config
 
 PatchPosition = Literal["shared", "own", "before"]
 

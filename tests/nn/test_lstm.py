@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from avebench.nn.ragged import run_lstm
+from avebench.nn.lstm import run_lstm
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])

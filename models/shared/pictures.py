@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from avebench.contracts.examples import ZERO_PICTURE, Example
+from avebench.models.shared.options import PictureOptions
 from avebench.nn.features import CachedPatches, CachedPictures, PrecomputedFeatures
-from avebench.nn.image_encoder import BatchNorm, ImageEncoder, Layout, Normalisation
+from avebench.nn.image_encoder import ImageEncoder, Layout
 from avebench.nn.neural import Batch
 from avebench.nn.weights import PRECOMPUTED_IDS, image_weights
 
@@ -17,22 +18,15 @@ from avebench.nn.weights import PRECOMPUTED_IDS, image_weights
 class Pictures(nn.Module):
     """Gives the patches G (B, P, C) of a batch. An example without a picture has G = 0 and is not `present`.
 
-    `encoder` is a part of the model only if it is `tuned`. A frozen one stands outside: its weights are not stored with
+    The encoder is a part of the model only if it is tuned. A frozen one stands outside: its weights are not stored with
     the model's, and every picture goes through it once, whatever the number of epochs.
     """
 
     here: Tensor
 
-    def __init__(
-        self,
-        name: str,
-        layout: Layout,
-        normalisation: Normalisation,
-        size: int,
-        tuned: bool,
-        batch_norm: BatchNorm,
-    ) -> None:
+    def __init__(self, options: PictureOptions, layout: Layout) -> None:
         super().__init__()
+        name, size, tuned = options.image_encoder, options.image_size, options.image_tuned
         # Follows the model to its device, where a frozen encoder has to follow.
         self.register_buffer("here", torch.empty(0), persistent=False)
         self.encoder: ImageEncoder | None = None
@@ -45,7 +39,7 @@ class Pictures(nn.Module):
             self._ready = PrecomputedFeatures(name)
             self.channels, self.patches = self._ready.channels, self._ready.patches
             return
-        encoder = ImageEncoder(name, layout, normalisation, size, tuned, batch_norm)
+        encoder = ImageEncoder(name, layout, options.image_normalisation, size, tuned, options.image_batch_norm)
         self.channels, self.patches = encoder.channels, encoder.patches
         self.cells = encoder.cells if layout == "transpose" else None
         if tuned:

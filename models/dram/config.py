@@ -6,16 +6,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from avebench.contracts.model import EncoderConfig, LongTexts, TrainingConfig
-from avebench.models.dram_blocks import Initialisation, Output
-from avebench.models.dram_names import NameUse
-from avebench.models.dram_stream import PatchPosition
-from avebench.models.dram_text import Labelling
-from avebench.nn.image_encoder import BatchNorm, Layout, Normalisation
-from avebench.nn.text_encoder import Pooling
+from avebench.contracts.model import LongTexts, TrainingConfig
+from avebench.models.dram.blocks import Initialisation, Output
+from avebench.models.dram.names import NameUse
+from avebench.models.dram.stream import PatchPosition
+from avebench.models.dram.text import Labelling
+from avebench.models.shared.options import PictureOptions, UnitStateOptions
+from avebench.nn.image_encoder import Layout
 
 
-class Config(EncoderConfig):
+class Config(UnitStateOptions, PictureOptions):
     """Options of DRAM: the default is the text-only base. Other defaults are the journal's (`lr-a`: one rate, 5e-5).
 
     Every open question of papers and code is a field. The preset `clean` is the defaults; `released` follows the
@@ -50,9 +50,6 @@ class Config(EncoderConfig):
     }
 
     text_encoder: str = "uer/chinese_roberta_L-4_H-512"
-    """Hub id in the local cache, folder, `minilm` or `demo`."""
-    pooling: Pooling = "first"
-    """What stands for a unit of several word pieces: the state of the first, or the mean."""
     labelling: Labelling = "units"
     """What is tagged: units, or the authors' word pieces with [CLS] and padding."""
     padded_length: int | None = Field(default=None, ge=3)
@@ -69,15 +66,7 @@ class Config(EncoderConfig):
     fusion: Literal["none", "concatenate", "tem", "tem-text"] = "none"
     """How the picture enters: not at all, as patch tokens (V-IRC), by TEM, or TEM's self-attention alone (control)."""
     image_encoder: str = "resnet152"
-    """torchvision ResNet, `.pth` file, hub id in the local cache, folder, `demo`, or a folder of computed features."""
     image_tuned: bool = True
-    """Whether the picture encoder is trained; a frozen one is run once per picture and cached."""
-    image_size: int = Field(default=224, ge=1)
-    """Pixels a side."""
-    image_normalisation: Normalisation = "imagenet"
-    """Mean and deviation of the pixels; the authors' constants are others than the papers'."""
-    image_batch_norm: BatchNorm = "auto"
-    """When BatchNorm trains: at batches from 16 on, always, or never."""
     patch_layout: Layout = "transpose"
     """How the grid becomes patches: by cell, or by the authors' reshape, which scrambles it."""
     patch_position: PatchPosition = "shared"
@@ -166,4 +155,4 @@ class Config(EncoderConfig):
     def pretrained(self) -> dict[str, str]:
         """Return the encoders in use by role."""
         images = {"image_encoder": self.image_encoder} if self.sees_pictures() else {}
-        return {"text_encoder": self.text_encoder, **images}
+        return {**super().pretrained(), **images}

@@ -27,55 +27,41 @@ label X stands behind a unit's first piece only, and a unit's label is that of i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avebench.contracts.examples import (
-    PAD,
-    AttributeSchema,
-    Example,
-    Prediction,
-    Span,
-    gold_attributes,
-    pairs_from_spans,
-)
+from avebench.contracts.examples import PAD, AttributeSchema, Example, Prediction, Span, prediction_of
 from avebench.contracts.explanation import Explanation, Figures
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.dram_blocks import (
+from avebench.models.dram.blocks import (
     DyNetGuidance,
     NameGuidance,
     PrototypeGuidance,
     RangeClassifier,
-    TextRelatedEmbeddings,
     WarmUp,
     cosines,
     selected_pairs,
 )
-from avebench.models.dram_config import Config
-from avebench.models.dram_names import NameEncoder
-from avebench.models.dram_stream import JointStream, Read, TextStream, packed
-from avebench.models.dram_text import RELEASED_WIDTH, Labeller, Tags, TagSet, Text, padded_tags
-from avebench.models.pictures import Pictures
+from avebench.models.dram.config import Config
+from avebench.models.dram.names import NameEncoder
+from avebench.models.dram.stream import JointStream, Read, TextStream, packed
+from avebench.models.dram.targets import CANDIDATE_SCORE, Encoded, Targets
+from avebench.models.dram.text import RELEASED_WIDTH, Labeller
+from avebench.models.shared.encoder_model import EncoderModel
+from avebench.models.shared.pictures import Pictures
 from avebench.nn.bilstm_crf import BiLSTMCRF
-from avebench.nn.neural import Batch, NeuralModel, move
+from avebench.nn.neural import Batch, move, parameters_by_home
+from avebench.nn.ragged import padded
 from avebench.nn.text_encoder import TextEncoder
+from avebench.nn.unit_pieces import EncodedText
 
-__all__ = [
-    "CARD",
-    "Config",
-    "DyNetGuidance",
-    "Model",
-    "NameGuidance",
-    "PrototypeGuidance",
-    "RangeClassifier",
-    "TextRelatedEmbeddings",
-]
+__all__ = ["CARD", "Config", "Model"]
 
 CARD = ModelCard(
     name="dram",
@@ -94,45 +80,19 @@ CARD = ModelCard(
     code="https://github.com/AnonymousAz01/ULS-DRAM",
 )
 
-CANDIDATE_SCORE = 0.05
-"""Attributes that score this much are decoded for `candidates`, so that a threshold can be swept afterwards."""
 PAIRS_AT_ONCE = 256
 """Selected pairs that are decoded at once at test."""
-VALUE = "value"
-"""The name in the tags of one attribute."""
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One example: its text and picture, and its targets.
-
-    `tags` are those of the tagger over all attributes. With ARM there are `gold` attributes by number, their own
-    `targets`, and `outside`, the tags of an attribute that has no value.
-    """
-
-    example: Example
-    text: Text
-    tags: Tags
-    gold: frozenset[int]
-    targets: Mapping[int, Tags]
-    outside: Tags
-
-
-Pair = tuple[int, int]
-"""Number of the example in its batch, number of the attribute."""
-
-
-class Model(NeuralModel):
+class Model(EncoderModel):
     """Vanilla IRC, V-IRC, their variants with ARM, and DRAM."""
 
     config: Config
 
     def __init__(self, config: Config, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
         super().__init__(config, schema, vocabulary)
-        self.attributes = _attributes(config, schema)
-        self._numbers = {attribute: number for number, attribute in enumerate(self.attributes)}
-        tags = {"blank": config.blank_tag, "continuation": config.continuation_tag and schema.units != "character"}
-        self.tags = TagSet(self.attributes if config.arm == "none" else [VALUE], **tags)
+        self.targets = Targets(config, schema)
+        self.attributes, self.tags = self.targets.attributes, self.targets.tags
         self.labels = self.tags.labels
         self._sweeps = True
         # The order of what follows fixes the initial values of the layers.
@@ -153,14 +113,7 @@ class Model(NeuralModel):
         self.pictures: Pictures | None = None
         channels = patches = 0
         if config.sees_pictures():
-            self.pictures = Pictures(
-                config.image_encoder,
-                config.patch_layout,
-                config.image_normalisation,
-                config.image_size,
-                config.image_tuned,
-                config.image_batch_norm,
-            )
+            self.pictures = Pictures(config, config.patch_layout)
             channels, patches = self.pictures.channels, self.pictures.patches
         self.stream: TextStream | JointStream = (
             JointStream(config, self.text_encoder, channels, patches)
@@ -190,8 +143,8 @@ class Model(NeuralModel):
     @classmethod
     def learn_vocabulary(cls, config: Any, schema: AttributeSchema, train: Sequence[Example]) -> Vocabulary:
         """Return `train_examples`, `mean_range` (mean number of gold attributes) and `width` (pieces to pad to)."""
-        known = set(_attributes(config, schema))
-        ranges = [len(_gold(example, known)) for example in train]
+        targets = Targets(config, schema)
+        ranges = [len(targets.gold(example)) for example in train]
         longest = max((len(example.tokens) for example in train), default=1) + 2
         return {
             "train_examples": len(train),
@@ -201,33 +154,11 @@ class Model(NeuralModel):
 
     def encode(self, example: Example) -> Encoded:
         """Return ids and gold tags; an attribute that the schema does not know is tagged O."""
-        text = self.labeller.encode(example)
-        if self.config.arm == "none":
-            tags = self.labeller.tags(text, example.spans, self.tags)
-            return Encoded(example, text, tags, frozenset(), {}, tags)
-        outside = self.labeller.tags(text, (), self.tags)
-        targets = {
-            number: self.labeller.tags(text, _renamed(example.spans, self.attributes[number]), self.tags)
-            for number in {self._numbers[span.attribute] for span in example.spans if span.attribute in self._numbers}
-        }
-        gold = frozenset(self._numbers[attribute] for attribute in _gold(example, self._numbers))
-        return Encoded(example, text, outside, gold, targets, outside)
+        return self.targets.encode(example, self.labeller)
 
-    def length(self, encoded: Encoded) -> int:
-        """Return the number of word pieces."""
-        return encoded.text.pieces.pieces
-
-    def truncated(self, encoded: Encoded) -> int:
-        """Return the number of units beyond the encoder's limit; they are tagged O."""
-        return encoded.text.pieces.truncated
-
-    def beyond(self, encoded: Encoded) -> int:
-        """Return the number of units beyond the encoder's limit, read in further windows or not."""
-        return encoded.text.pieces.beyond
-
-    def text_limit(self) -> int:
-        """Return the word pieces that are read at once, beside a picture's patches."""
-        return self.text_encoder.limit
+    def pieces(self, encoded: Encoded) -> EncodedText:
+        """Return the word pieces of an encoded example."""
+        return encoded.text.pieces
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return text, pictures and targets: `tags` (B, S), or with ARM `gold` (B, N), and the encoded `examples`."""
@@ -235,7 +166,7 @@ class Model(NeuralModel):
         if self.pictures is not None:
             batch |= self.pictures.collate([example.example for example in encoded])
         if self.config.arm == "none":
-            batch["tags"] = padded_tags([example.tags for example in encoded], batch["width"])
+            batch["tags"] = padded([example.tags for example in encoded], width=batch["width"])
         else:
             batch["gold"] = torch.zeros(len(encoded), len(self.attributes), dtype=torch.bool)
             for row, example in zip(batch["gold"], encoded, strict=True):
@@ -293,7 +224,7 @@ class Model(NeuralModel):
             return scores.new_zeros(())
         pairs = list(zip(rows.tolist(), attributes.tolist(), strict=True))
         guided, lengths, scored = self._guided(states, rows, attributes, batch)
-        tags = padded_tags([_target(batch["examples"][row], number) for row, number in pairs], states.size(1))
+        tags = padded([batch["examples"][row].target(number) for row, number in pairs], width=states.size(1))
         tags = tags.to(states.device)
         if config.range_gradient == "soft":
             # The factor is 1; only its gradient is that of the score.
@@ -343,8 +274,8 @@ class Model(NeuralModel):
         scores = self._scores(read, batch)
         spans = self._decoded(states, scores, batch)
         return [
-            self._ranged(row, example.example, values, spans)
-            for row, (example, values) in enumerate(zip(batch["examples"], scores.tolist(), strict=True))
+            self.targets.prediction(encoded.example, row, found, self.config.range_threshold, sweeps=self._sweeps)
+            for encoded, row, found in zip(batch["examples"], scores.tolist(), spans, strict=True)
         ]
 
     def _range_logits(self, read: Read, batch: Batch) -> Tensor:
@@ -356,25 +287,17 @@ class Model(NeuralModel):
         return self._range_logits(read, batch).sigmoid()
 
     def _tagged(self, encoded: Encoded, path: Sequence[int]) -> Prediction:
-        example = encoded.example
         found = self.labeller.spans(encoded.text, path, self.tags, self.config.chunk_scheme)
-        spans = tuple(span for span in found if span.attribute != PAD)
-        return Prediction(
-            id=example.id,
-            attributes={span.attribute: 1.0 for span in spans},
-            pairs=pairs_from_spans(example.text, spans),
-            spans=spans,
-        )
+        return prediction_of(encoded.example, (span for span in found if span.attribute != PAD))
 
-    def _decoded(self, states: Tensor, scores: Tensor, batch: Batch) -> dict[Pair, tuple[Span, ...]]:
-        """Return the spans of every pair that is selected, or is a candidate; [PAD] has none."""
+    def _decoded(self, states: Tensor, scores: Tensor, batch: Batch) -> list[dict[int, tuple[Span, ...]]]:
+        """Return each example's spans by attribute, of those that are selected or are candidates; [PAD] has none."""
         wanted = scores > self.config.range_threshold
         if self._sweeps:
             wanted |= scores >= CANDIDATE_SCORE
-        for number in range(len(self.schema.attributes), len(self.attributes)):
-            wanted[:, number] = False
+        wanted[:, self.targets.extractable :] = False
         rows, attributes = wanted.nonzero(as_tuple=True)
-        found: dict[Pair, tuple[Span, ...]] = {}
+        found: list[dict[int, tuple[Span, ...]]] = [{} for _ in batch["examples"]]
         for start in range(0, len(rows), PAIRS_AT_ONCE):
             piece = slice(start, start + PAIRS_AT_ONCE)
             paths = self.decoder.decode(*self._guided(states, rows[piece], attributes[piece], batch))
@@ -382,29 +305,8 @@ class Model(NeuralModel):
                 text = batch["examples"][row].text
                 spans = self.labeller.spans(text, path, self.tags, self.config.chunk_scheme)
                 name = self.attributes[number]
-                found[row, number] = tuple(Span(name, span.start, span.end) for span in spans)
+                found[row][number] = tuple(Span(name, span.start, span.end) for span in spans)
         return found
-
-    def _ranged(
-        self, row: int, example: Example, scores: Sequence[float], found: Mapping[Pair, tuple[Span, ...]]
-    ) -> Prediction:
-        """Return the prediction of one example from the scores of all attributes and the spans of its pairs."""
-        selected = [number for number, score in enumerate(scores) if score > self.config.range_threshold]
-        spans = tuple(span for number in selected for span in found.get((row, number), ()))
-        candidates = None
-        if self._sweeps:
-            candidates = tuple(
-                (name, scores[number], found[row, number])
-                for number, name in enumerate(self.schema.attributes)
-                if scores[number] >= CANDIDATE_SCORE
-            )
-        return Prediction(
-            id=example.id,
-            attributes={self.attributes[number]: scores[number] for number in selected},
-            pairs=pairs_from_spans(example.text, spans),
-            spans=spans,
-            candidates=candidates,
-        )
 
     @torch.inference_mode()
     def explain(self, example: Example) -> Explanation:
@@ -431,30 +333,18 @@ class Model(NeuralModel):
         if not seen or read.attention is None or self.pictures is None:
             return explained
         weights = read.attention if self.config.labelling == "pieces" else self.text_encoder.pool(read.attention, batch)
-        attention = self._of_units(weights, batch)
+        attention = self.labeller.of_units(weights[0], batch["examples"][0].text)
         return replace(explained, attention=attention, attends=self.stream.attends, cells=self.pictures.cells)
-
-    def _of_units(self, rows: Tensor, batch: Batch) -> Figures:
-        """Return the rows (U, K) of the units that fit, out of those (1, S, K) of the positions of one example."""
-        first = torch.from_numpy(batch["examples"][0].text.pieces.first).to(rows.device).long()
-        places = first if self.config.labelling == "pieces" else torch.arange(len(first), device=rows.device)
-        found: Figures = rows[0, places].float().cpu().numpy()
-        return found
 
     def _similarities(self, states: Tensor, scores: Tensor, batch: Batch) -> dict[str, Figures]:
         """Return w (U,) (journal Eq. 12) of every selected attribute, of the states (1, S, H) of one example."""
         chosen = (scores > self.config.range_threshold).nonzero()[:, 0]  # (M,)
         if isinstance(self.guidance, DyNetGuidance) or not len(chosen):
             return {}
-        if isinstance(self.guidance, PrototypeGuidance):
-            vectors = self.guidance.prototypes[chosen]  # (M, H)
-        elif self._names_change():
-            names, places = self.names(chosen, self.text_encoder)
-            vectors = names[places]
-        else:
-            vectors = self.guidance.names[chosen]
+        names, places = self.names(chosen, self.text_encoder) if self._names_change() else (None, chosen)
+        vectors = self.guidance.vectors(places, names)  # (M, H)
         weights = cosines(vectors, states.expand(len(chosen), -1, -1))  # (M, S)
-        units = self._of_units(weights.T.unsqueeze(0), batch)  # (U, M)
+        units = self.labeller.of_units(weights.T, batch["examples"][0].text)  # (U, M)
         return {self.attributes[number]: units[:, place] for place, number in enumerate(chosen.tolist())}
 
     @torch.no_grad()
@@ -483,39 +373,8 @@ class Model(NeuralModel):
         TEM is a product of three matrices without a softmax in front of the pretrained layers: a rate that suits the
         decoder can drown their input within some tens of steps.
         """
-        groups: dict[str, list[nn.Parameter]] = {"text_encoder": [], "image_encoder": [], "tem": [], "default": []}
-        homes = (
-            ("text_encoder.", "text_encoder"),
-            ("names.", "text_encoder"),
-            ("pictures.", "image_encoder"),
-            ("stream.tem.", "tem"),
-        )
-        for name, parameter in self.named_parameters():
-            if parameter.requires_grad:
-                home = next((group for prefix, group in homes if name.startswith(prefix)), "default")
-                groups[home].append(parameter)
-        return groups
-
-
-def _attributes(config: Config, schema: AttributeSchema) -> tuple[str, ...]:
-    """Return the attributes of the schema, and behind them [PAD] where "no attribute" is one."""
-    return schema.attributes + ((PAD,) if config.pad_attribute else ())
-
-
-def _gold(example: Example, known: Container[str]) -> frozenset[str]:
-    """Return the gold attributes that are known; none at all is [PAD], where that is known."""
-    gold = frozenset(attribute for attribute in gold_attributes(example) if attribute in known)
-    return gold or (frozenset({PAD}) if PAD in known else gold)
-
-
-def _renamed(spans: Sequence[Span], attribute: str) -> list[Span]:
-    """Return the spans of one attribute under the name that the tags of any attribute have."""
-    return [Span(VALUE, span.start, span.end) for span in spans if span.attribute == attribute]
-
-
-def _target(encoded: Encoded, attribute: int) -> Tags:
-    """Return the tags of one attribute: its own, or all O."""
-    return encoded.targets.get(attribute, encoded.outside)
+        homes = {"text_encoder.": "text_encoder", "names.": "text_encoder"}
+        return parameters_by_home(self, {**homes, "pictures.": "image_encoder", "stream.tem.": "tem"})
 
 
 def _total_steps(training: TrainingConfig, examples: int) -> int:

@@ -142,7 +142,11 @@ class PrototypeGuidance(nn.Module):
 
     def forward(self, F: Tensor, index: Tensor) -> Tensor:  # noqa: N803
         """Return the guided states (M, S, 2H) of F (M, S, H), each row for attribute `index[m]` (M,)."""
-        return cosine_guided(self.prototypes[index], F)
+        return cosine_guided(self.vectors(index), F)
+
+    def vectors(self, index: Tensor, names: Tensor | None = None) -> Tensor:
+        """Return the prototypes (M, H) of attributes `index` (M,)."""
+        return self.prototypes[index]
 
 
 class DyNetGuidance(nn.Module):
@@ -175,7 +179,11 @@ class NameGuidance(nn.Module):
 
     def forward(self, F: Tensor, index: Tensor, names: Tensor | None = None) -> Tensor:  # noqa: N803
         """Return the guided states (M, S, 2H) of F (M, S, H), each row for the name `index[m]` (M,) of `names`."""
-        return cosine_guided((self.names if names is None else names)[index], F)
+        return cosine_guided(self.vectors(index, names), F)
+
+    def vectors(self, index: Tensor, names: Tensor | None = None) -> Tensor:
+        """Return the vectors (M, H) of the names `index` (M,) of `names`."""
+        return (self.names if names is None else names)[index]
 
 
 class JointEmbeddings(nn.Module):

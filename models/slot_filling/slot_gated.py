@@ -22,7 +22,7 @@ batch. `_PAD` and `_UNK` are never predicted. Gold tags and intents that trainin
 the scores, where the code makes them `_UNK` (SNIPS has none). Text is lower-cased. The order of the two updates, which
 its graph leaves open, is fixed. The norm of the embedding's gradient is that of its rows, not of every occurrence of a
 word. Early stopping begins after half of the epochs; the code may stop before.
-On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling`).
+On product data the intents' softmax is one sigmoid per attribute (see `avebench.models.slot_filling.labels`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,18 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.slot_filling import Digits, Reduction, Scores, WordConfig, WordModel, word_embedding
-from avebench.nn.additive_attention import AdditiveAttention, glorot
-from avebench.nn.bilstm import BiLSTM
+from avebench.models.slot_filling.attention import AdditiveAttention, glorot
+from avebench.models.slot_filling.labels import Scores
+from avebench.models.slot_filling.words import (
+    PRODUCTS_LOOP,
+    SNIPS_LOOP,
+    Digits,
+    Reduction,
+    WordConfig,
+    WordModel,
+    word_embedding,
+)
+from avebench.nn.lstm import BiLSTM
 from avebench.nn.neural import Batch
 
 __all__ = ["CARD", "Config", "Model", "SlotGate", "SlotGatedNetwork"]
@@ -71,7 +80,7 @@ class Config(WordConfig):
             "reduction": "sentence",
             "update": "joint",
             "masked": True,
-            "training": {"batch_size": 128, "epochs": 50, "order": "bucketed", "patience": None},
+            "training": {**PRODUCTS_LOOP, "patience": None},
         },
     }
 
@@ -91,10 +100,7 @@ class Config(WordConfig):
         learning_rates={"default": 1e-3},
         clip_norm=5.0,
         batch_size=16,
-        epochs=20,
-        patience=6,
-        order="sequential",
-        selection="sentence_accuracy or tag_f1",
+        **SNIPS_LOOP,
     )
 
 

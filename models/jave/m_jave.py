@@ -1,7 +1,7 @@
 """M-JAVE (Zhu et al., EMNLP 2020): JAVE with the picture's regions, through a global and a regional gate.
 
-Everything but the pictures is in `avebench.models.jave`, the equations in `avebench.models.jave_network`. Regions are
-the patches of a picture encoder, which is frozen as in the paper (each picture is encoded once and kept on disk) or
+Everything but the pictures is in `avebench.models.jave.jave`, the equations in `avebench.models.jave.network`. Regions
+are the patches of a picture encoder, which is frozen as in the paper (each picture is encoded once and kept on disk) or
 tuned; the pooled vector is their mean, as in a ResNet, or that of the release's own files. A product without a picture
 has zeros, so that all that pictures add vanishes.
 
@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pydantic import Field
 from torch import Tensor
 
 from avebench.contracts.model import ModelCard
-from avebench.models import jave
-from avebench.models.jave_network import Images, JaveNetwork
-from avebench.models.pictures import Pictures
-from avebench.nn.image_encoder import BatchNorm, Normalisation
+from avebench.models.jave import jave
+from avebench.models.jave.network import Images, JaveNetwork
+from avebench.models.shared.options import PictureOptions
+from avebench.models.shared.pictures import Pictures
 from avebench.nn.neural import Batch
 
 CARD = ModelCard(
@@ -43,7 +42,7 @@ CARD = ModelCard(
 )
 
 
-class Config(jave.Config):
+class Config(jave.Config, PictureOptions):
     """Options of M-JAVE: those of JAVE and of the pictures."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -56,15 +55,7 @@ class Config(jave.Config):
     regional_images: Images = "gated"
     """How they enter the tag layer: through the regional gate, without a gate, or not."""
     image_encoder: str = "resnet101"
-    """torchvision ResNet, `.pth` file, hub id in the local cache, folder, `demo`, or a folder of computed features."""
     image_tuned: bool = False
-    """Whether the picture encoder is trained; a frozen one is run once per picture and cached."""
-    image_size: int = Field(default=224, ge=1)
-    """Pixels a side."""
-    image_normalisation: Normalisation = "imagenet"
-    """Mean and deviation of the pixels."""
-    image_batch_norm: BatchNorm = "auto"
-    """When BatchNorm trains: at batches from 16 on, always, or never."""
 
     def pretrained(self) -> dict[str, str]:
         """Return the encoders in use by role."""
@@ -83,14 +74,7 @@ class Model(jave.Model):
         if config.global_images == "none":
             self.pictures = None
             return super()._network()
-        self.pictures = Pictures(
-            config.image_encoder,
-            "transpose",
-            config.image_normalisation,
-            config.image_size,
-            config.image_tuned,
-            config.image_batch_norm,
-        )
+        self.pictures = Pictures(config, "transpose")
         return super()._network(
             channels=self.pictures.channels,
             global_images=config.global_images,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from avebench.contracts.examples import Units
-from avebench.models.dram_text import whole
+from avebench.models.dram.text import whole
 from avebench.nn.text_encoder import TextEncoder
 
 NameUse = Literal["tuned", "shared", "frozen"]
