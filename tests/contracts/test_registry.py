@@ -45,7 +45,7 @@ def test_a_module_is_found_without_its_packages_being_run(tmp_path: Path, monkey
     folder.mkdir(parents=True)
     for place in (folder.parent, folder):
         (place / "__init__.py").write_text("raise RuntimeError\n")
-    (folder / "mine.py").write_text(PLUGIN.format(name="mine"))
+    (folder / "mine.py").write_text(FAILS + card("mine"))
     monkeypatch.syspath_prepend(str(tmp_path))
     assert registry._source_of("avebench_made_up.family.mine") == folder / "mine.py"
     for missing in ("avebench_made_up.family.yours", "avebench_made_up.family.mine.json", "avebench_not_made_up.mine"):

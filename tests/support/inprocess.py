@@ -84,4 +84,4 @@ def _register(files: list[Path]) -> None:
     if registry._files != files:
         registry._files[:] = files
         registry.plugins.cache_clear()
-        configs._source_digests.cache_clear()
+        configs._digests_around.cache_clear()
