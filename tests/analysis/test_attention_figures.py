@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from commandline import environment
 from inprocess import avebench_here
+from made_up import system
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
@@ -41,43 +42,20 @@ from avebench.running.experiment_run import ExperimentRun
 from avebench.running.missing_cells import stored_results
 from avebench.store.results import Store
 
-SEER = '''
-"""Knows some words; `bold` finds "or" to be a size as well. Token n looks at the cell (n + hot) of 2 x 2."""
+SEER = """
+def predict(self, examples):
+    # Knows some words; `bold` finds "or" to be a size as well.
+    words = {"Color": "red", "Kind": "dress"} | ({"Size": "or"} if self.config.bold else {})
+    return [answer(example, spans_of(example.text, words)) for example in examples]
 
-import numpy as np
-
-from avebench.contracts.examples import Prediction, Span, pairs_from_spans
-from avebench.contracts.explanation import Explanation
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(name="seer", summary="s", paper="none", year=2026, modality="T+V", family="test", implementation=1)
-
-
-class Config(ModelConfig):
-    bold: bool = False
-    hot: int = 0
-
-
-class Model(BaseModel):
-    def predict(self, examples):
-        found = []
-        for example in examples:
-            words = {"Color": "red", "Kind": "dress"} | ({"Size": "or"} if self.config.bold else {})
-            starts = {attribute: example.text.find(word) for attribute, word in words.items()}
-            spans = tuple(Span(a, start, start + len(words[a])) for a, start in starts.items() if start >= 0)
-            scores = {span.attribute: 1.0 for span in spans}
-            found.append(Prediction(example.id, scores, pairs_from_spans(example.text, spans), spans))
-        return found
-
-    def explain(self, example):
-        weights = np.full((len(example.tokens), 4), 0.1, dtype=np.float32)
-        for token in range(len(weights)):
-            weights[token, (token + self.config.hot) % 4] = 1.0
-        return Explanation(
-            example, self.predict([example])[0], attention=weights, attends="made up", cells=(2, 2)
-        )
-'''
+def explain(self, example):
+    # Token n looks at the cell (n + hot) of 2 x 2.
+    weights = np.full((len(example.tokens), 4), 0.1, dtype=np.float32)
+    for token in range(len(weights)):
+        weights[token, (token + self.config.hot) % 4] = 1.0
+    return Explanation(example, self.predict([example])[0], attention=weights, attends="made up", cells=(2, 2))
+"""
+EXPLAINS = "import numpy as np\n\nfrom avebench.contracts.explanation import Explanation"
 TOML = """
 title = "Mine"
 dataset = "jsonl"
@@ -103,7 +81,9 @@ RUN = ("run", "mine.toml", "--data", "data", "--plugin", "seer.py", "--no-mlflow
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which the experiment was run, recorded and drawn."""
     folder = tmp_path_factory.mktemp("drawn")
-    (folder / "seer.py").write_text(SEER)
+    (folder / "seer.py").write_text(
+        system("seer", SEER, options="bold: bool = False\nhot: int = 0", imports=EXPLAINS, modality="T+V")
+    )
     (folder / "mine.toml").write_text(TOML)
     (folder / "data").mkdir()
     Image.new("RGB", (40, 20), (200, 200, 200)).save(folder / "data" / "p.png")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from inprocess import avebench_here
+from made_up import gold_line, system, write_gold
 from PIL import Image
 
 from avebench.commands.run import RunOptions, run_experiments
@@ -17,45 +18,19 @@ from avebench.planning.request import Request
 from avebench.running.experiment_run import Execution
 from avebench.store.recorded import recorded_cells
 
-READER = '''
-"""Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a colour as well."""
+READER = """
+def predict(self, examples):
+    return [self._found(example) for example in examples]
 
-from avebench.contracts.examples import Prediction, Span, pairs_from_spans
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(
-    name="reader", summary="knows words", paper="none", year=2026, modality="T", family="test", implementation=1
-)
-
-
-class Config(ModelConfig):
-    bold: bool = False
-    threshold: float = 0.5
-
-
-class Model(BaseModel):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, train):
-        return {}
-
-    def predict(self, examples):
-        found = []
-        for example in examples:
-            candidates = []
-            words = {"Color": "red", "Kind": "dress"} | ({"Size": "or"} if self.config.bold else {})
-            for attribute, word in words.items():
-                start = example.text.find(word)
-                if start >= 0:
-                    spans = (Span(attribute, start, start + len(word)),)
-                    candidates.append((attribute, len(word) / 10, spans))
-            kept = [one for one in candidates if one[1] > self.config.threshold]
-            spans = tuple(span for _, _, some in kept for span in some)
-            pairs = pairs_from_spans(example.text, spans)
-            scores = {attribute: score for attribute, score, _ in kept}
-            found.append(Prediction(example.id, scores, pairs, spans, candidates=tuple(candidates)))
-        return found
-'''
+def _found(self, example):
+    # Knows some words; scores an attribute by the length of the word. `bold` finds "or" to be a size as well.
+    words = {"Color": "red", "Kind": "dress"} | ({"Size": "or"} if self.config.bold else {})
+    spans = spans_of(example.text, words)
+    candidates = tuple((span.attribute, (span.end - span.start) / 10, (span,)) for span in spans)
+    kept = [one for one in candidates if one[1] > self.config.threshold]
+    scores = {attribute: score for attribute, score, _ in kept}
+    return answer(example, tuple(span for _, _, (span,) in kept), attributes=scores, candidates=candidates)
+"""
 HEAD = 'title = "Mine"\ndataset = "jsonl"\nmetrics = ["tag_precision", "tag_f1"]\n'
 TEXTS = {
     "red dress": {"Color": "red", "Kind": "dress"},
@@ -68,15 +43,15 @@ TEXTS = {
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outcomes")
-    (folder / "reader.py").write_text(READER)
-    (folder / "data").mkdir()
-    Image.new("RGB", (4, 4)).save(folder / "data" / "p.png")
-    for split in ("train", "valid", "test"):
-        lines = []
-        for number, (text, values) in enumerate(TEXTS.items()):
-            spans = [{"attribute": a, "start": text.index(v), "end": text.index(v) + len(v)} for a, v in values.items()]
-            lines.append(json.dumps({"id": f"{split}{number}", "text": text, "spans": spans, "image": "p.png"}) + "\n")
-        (folder / "data" / f"{split}.jsonl").write_text("".join(lines))
+    (folder / "reader.py").write_text(system("reader", READER, options="bold: bool = False\nthreshold: float = 0.5"))
+    data = write_gold(
+        folder / "data",
+        lambda split: (
+            gold_line(f"{split}{number}", text, values, image="p.png")
+            for number, (text, values) in enumerate(TEXTS.items())
+        ),
+    )
+    Image.new("RGB", (4, 4)).save(data / "p.png")
     return folder
 
 

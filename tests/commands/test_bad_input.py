@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from inprocess import avebench_here
+from made_up import gold_line, write_gold
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -20,17 +21,13 @@ label = "dictionary"
 model = "dictionary"
 reference = true
 """
-GOOD = {"id": "p", "text": "a red dress", "spans": [{"attribute": "Color", "start": 2, "end": 5}], "image": "p.png"}
+GOOD = gold_line("p", "a red dress", {"Color": "red"}, image="p.png")
 
 
 def _jsonl(folder: Path) -> Path:
     """Write a sound data set of three lines per split."""
-    data = folder / "data"
-    data.mkdir()
+    data = write_gold(folder / "data", lambda split: ({**GOOD, "id": f"{split}{number}"} for number in range(3)))
     Image.new("RGB", (4, 4)).save(data / "p.png")
-    for split in ("train", "valid", "test"):
-        lines = [json.dumps({**GOOD, "id": f"{split}{number}"}) for number in range(3)]
-        (data / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "mine.toml").write_text(EXPERIMENT)
     return data
 

@@ -15,6 +15,7 @@ import pytest
 from commandline import environment
 from earlier_layout import to_line, unpack
 from inprocess import avebench_here as avebench
+from made_up import system
 
 from avebench.analysis.comparison.comparability import check_comparable
 from avebench.analysis.comparison.contrasts import System, compare_systems, headline
@@ -30,40 +31,17 @@ from avebench.store.results import Result, load_result
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "results" / "table6" / "demo"
 
-KNOWING = '''
-"""Knows every colour, and the kinds but for those of every `misses`-th product."""
+KNOWING = """
+def predict(self, examples):
+    return [answer(example, self._known(example)) for example in examples]
 
-import re
-
-from avebench.contracts.examples import Prediction, Span, pairs_from_spans
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(
-    name="knowing", summary="knows", paper="none", year=2026, modality="T", family="test", implementation=1
-)
-
-
-class Config(ModelConfig):
-    misses: int = 6
-
-
-class Model(BaseModel):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, train):
-        return {}
-
-    def predict(self, examples):
-        found = []
-        for example in examples:
-            word, attribute = example.text.split()[1], "Color" if example.text.startswith("one") else "Kind"
-            known = attribute == "Color" or int(example.product_id[1:]) % self.config.misses
-            start = example.text.index(word)
-            spans = (Span(attribute, start, start + len(word)),) if known else ()
-            pairs = pairs_from_spans(example.text, spans)
-            found.append(Prediction(example.id, {a: 1.0 for a in pairs}, pairs, spans))
-        return found
-'''
+def _known(self, example):
+    # Every colour, and the kinds but for those of every `misses`-th product.
+    attribute = "Color" if example.text.startswith("one") else "Kind"
+    known = attribute == "Color" or int(example.product_id[1:]) % self.config.misses
+    return spans_of(example.text, {attribute: example.text.split()[1]} if known else {})
+"""
+MISSES = "misses: int = 6"
 TABLE = """
 title = "Known beforehand"
 dataset = "jsonl"
@@ -121,7 +99,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with data, plug-in and table in which the rows have been run and recorded, two repetitions."""
     folder = tmp_path_factory.mktemp("compared")
     _write_data(folder / "data")
-    (folder / "knowing.py").write_text(KNOWING)
+    (folder / "knowing.py").write_text(system("knowing", KNOWING, options=MISSES))
     (folder / "mine.toml").write_text(TABLE)
     run = ("run", "mine.toml", "--data", "data", "--plugin", "knowing.py", "--no-mlflow", "--record", "--seeds", "2")
     done = avebench(folder, *run)
@@ -272,7 +250,7 @@ def test_what_is_missing_is_trained_by_the_runner_of_run(place: Path) -> None:
 
 
 def test_a_row_that_fails_leaves_nothing_to_compare(place: Path) -> None:
-    broken = KNOWING.replace('name="knowing"', 'name="broken"').replace("found = []", 'raise ValueError("no idea")')
+    broken = system("broken", KNOWING.replace("return [", 'raise ValueError("no idea")\n    return ['), options=MISSES)
     (place / "broken.py").write_text(broken)
     (place / "mine.toml").write_text(TABLE + '[[rows]]\nlabel = "broken"\nmodel = "broken"\n')
     done = avebench(place, "compare", "words", "broken", *COMPARE[3:], "--plugin", "broken.py", "--data", "data")

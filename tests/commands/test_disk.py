@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from inprocess import avebench_here
+from made_up import EMPTY, system
 from safetensors import SafetensorError
 
 from avebench.commands import door
@@ -24,31 +25,16 @@ from avebench.training import checkpoint
 TABLE = 'title = "A table"\ndataset = "demo"\nmetrics = ["tag_f1"]\n'
 ROW = '[[rows]]\nlabel = "{0}"\nmodel = "{0}"\n'
 PLUGIN = """
-import errno, os
-from avebench.contracts.examples import Prediction
-from avebench.contracts.model import Model as Base, ModelCard, ModelConfig
+@classmethod
+def learn_vocabulary(cls, config, schema, examples):
+    import avebench.files.atomic, avebench.running.cell_run, avebench.running.worker
 
-CARD = ModelCard(
-    name="filling", summary="made up", paper="none", year=2026, modality="T", family="test", implementation=1
-)
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-class Config(ModelConfig):
-    pass
-
-class Model(Base):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, examples):
-        import avebench.files.atomic, avebench.running.cell_run, avebench.running.worker
-
-        def full(path, content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-        for module in (avebench.files.atomic, avebench.running.cell_run, avebench.running.worker):
-            module.write_atomically = full
-        return {}
-
-    def predict(self, examples):
-        return [Prediction(example.id, {}, {}, ()) for example in examples]
+    for module in (avebench.files.atomic, avebench.running.cell_run, avebench.running.worker):
+        module.write_atomically = full
+    return {}
 """
 
 
@@ -164,7 +150,7 @@ def test_a_worker_that_cannot_keep_its_log_still_says_what_went_wrong(
 
 
 def test_a_run_on_a_full_disk_says_what_is_safe_and_how_to_go_on(tmp_path: Path) -> None:
-    (tmp_path / "filling.py").write_text(PLUGIN)
+    (tmp_path / "filling.py").write_text(system("filling", PLUGIN + EMPTY, imports="import errno\nimport os"))
     (tmp_path / "mine.toml").write_text(TABLE + ROW.format("dictionary") + ROW.format("filling"))
     command = ("run", "mine.toml", "--plugin", "filling.py", "--no-mlflow", "--jobs", "1")
     done = avebench_here(tmp_path, *command)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from commandline import COMMAND, environment
 from inprocess import avebench_here
+from made_up import card
 from small_table import ONE_ROW
 
 from avebench.contracts.model import TrainingConfig
@@ -24,12 +25,7 @@ from avebench.planning.settings import parse_settings
 from avebench.running.devices import check_device, computing_on, threads
 from avebench.running.runner import run_cells
 
-CARD = """
-from avebench.contracts.model import ModelCard, ModelConfig
-CARD = ModelCard(
-    name="mine", summary="made up", paper="none", year=2026, modality="T", family="test", implementation=1
-)
-"""
+CARD = "from avebench.contracts.model import ModelCard, ModelConfig\n\n" + card("mine")
 SLOW = """
 import os, time
 from pathlib import Path

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from inprocess import avebench_here
+from made_up import gold_line, system, write_gold
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from rich.console import Console
@@ -150,34 +151,16 @@ class Silent(Model):
         return []
 
 
-EXPLAINING = '''
-import numpy as np
+EXPLAINING = """
+def predict(self, examples):
+    return [answer(example, (Span("Color", *example.tokens[0]),)) for example in examples]
 
-from avebench.contracts.examples import Prediction, Span
-from avebench.contracts.explanation import Explanation
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(name="first", summary="s", paper="none", year=2026, modality="T+V", family="test", implementation=1)
-
-
-class Config(ModelConfig):
-    """No options."""
-
-
-class Model(BaseModel):
-    def predict(self, examples):
-        spans = [(Span("Color", *example.tokens[0]),) for example in examples]
-        return [
-            Prediction(one.id, {"Color": 1.0}, {"Color": frozenset([one.text[: own[0].end]])}, own)
-            for one, own in zip(examples, spans)
-        ]
-
-    def explain(self, example):
-        weights = np.eye(len(example.tokens), 4, dtype=np.float32)
-        seen = {} if example.picture is None else {"attention": weights, "attends": "made up", "cells": (2, 2)}
-        return Explanation(example, self.predict([example])[0], **seen)
-'''
+def explain(self, example):
+    weights = np.eye(len(example.tokens), 4, dtype=np.float32)
+    seen = {} if example.picture is None else {"attention": weights, "attends": "made up", "cells": (2, 2)}
+    return Explanation(example, self.predict([example])[0], **seen)
+"""
+EXPLAINS = "import numpy as np\n\nfrom avebench.contracts.explanation import Explanation"
 TOML = """
 title = "Mine"
 dataset = "jsonl"
@@ -187,13 +170,12 @@ rows = [{ label = "first", model = "first" }]
 
 
 def test_as_a_user_explains(tmp_path: Path) -> None:
-    (tmp_path / "first.py").write_text(EXPLAINING)
+    (tmp_path / "first.py").write_text(system("first", EXPLAINING, imports=EXPLAINS, modality="T+V"))
     (tmp_path / "mine.toml").write_text(TOML)
-    (tmp_path / "data").mkdir()
+    write_gold(
+        tmp_path / "data", lambda split: [gold_line(f"{split} 1", "blue dress", {"Color": "blue"}, image="p.png")]
+    )
     Image.new("RGB", (8, 8)).save(tmp_path / "data" / "p.png")
-    for split in ("train", "valid", "test"):
-        line = {"id": f"{split} 1", "text": "blue dress", "spans": [{"attribute": "Color", "start": 0, "end": 4}]}
-        (tmp_path / "data" / f"{split}.jsonl").write_text(json.dumps({**line, "image": "p.png"}))
     plugin = ("--plugin", "first.py", "--data", "data")
     ran = avebench_here(tmp_path, "run", "mine.toml", "--no-mlflow", *plugin)
     assert ran.returncode == 0, ran.stderr

@@ -1,27 +1,21 @@
 """Folders named in any script work in a locale that knows nothing but ASCII."""
 
-import json
 from pathlib import Path
 
 from commandline import avebench
+from made_up import gold_line, write_gold
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "1"}
 
 
 def _data(folder: Path) -> Path:
-    folder.mkdir()
-    for split in ("train", "valid", "test"):
-        products = (
-            {
-                "id": f"{split}{i}",
-                "text": f"a blue dress {split} {i}",
-                "spans": [{"attribute": "Color", "start": 2, "end": 6}],
-                "image": "蓝色.png",
-            }
-            for i in range(3)
-        )
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in products), encoding="utf-8")
+    write_gold(
+        folder,
+        lambda split: (
+            gold_line(f"{split}{i}", f"a blue dress {split} {i}", {"Color": "blue"}, image="蓝色.png") for i in range(3)
+        ),
+    )
     from PIL import Image
 
     Image.new("RGB", (8, 8), "blue").save(folder / "蓝色.png")

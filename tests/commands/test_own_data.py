@@ -1,10 +1,10 @@
 """A user's own data is shown by its name, and its folder chooses among what was trained."""
 
-import json
 from pathlib import Path
 
 import pytest
 from inprocess import avebench_here
+from made_up import gold_line, write_gold
 
 from avebench.data.opening import open_dataset, stats_rows
 from avebench.files.errors import AvebenchError
@@ -22,12 +22,7 @@ model = "dictionary"
 
 
 def folder(place: Path, value: str, described: str | None = None) -> Path:
-    place.mkdir()
-    for split in ("train", "valid", "test"):
-        span = {"attribute": "Color", "start": 2, "end": 2 + len(value)}
-        (place / f"{split}.jsonl").write_text(
-            json.dumps({"id": split, "text": f"a {value} {split}", "spans": [span]}) + "\n"
-        )
+    write_gold(place, lambda split: [gold_line(split, f"a {value} {split}", {"Color": value})])
     if described is not None:
         (place / "dataset.toml").write_text(described)
     return place

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from commandline import COMMAND, environment
 from inprocess import avebench_here
+from made_up import system
 from PIL import Image
 from small_table import EXPERIMENT
 
@@ -210,29 +211,15 @@ def test_one_product_is_printed(
 # ---------------------------------------------------------------------------------------------------------------------
 # Killed and continued
 
-SLOW = '''
-import time
-
-from avebench.contracts.examples import Prediction
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(name="slow", summary="s", paper="none", year=2026, modality="T", family="test", implementation=1)
-
-
-class Config(ModelConfig):
-    """No options."""
-
-
-class Model(BaseModel):
-    def predict(self, examples):
-        time.sleep(0.05)
-        return [Prediction(one.id, {"Color": len(one.text) / 100}, {}, ()) for one in examples]
-'''
+SLOW = """
+def predict(self, examples):
+    time.sleep(0.05)
+    return [Prediction(one.id, {"Color": len(one.text) / 100}, {}, ()) for one in examples]
+"""
 
 
 def test_a_killed_run_answers_every_line_once(place: Path, tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(system("slow", SLOW, imports="import time"))
     toml = (place / "mine.toml").read_text().replace('"dictionary"\nmodel = "dictionary"', '"slow"\nmodel = "slow"')
     (tmp_path / "mine.toml").write_text(toml)
     result = found(place, "dictionary")

@@ -16,6 +16,7 @@ import mae_shaped
 import pytest
 from commandline import COMMAND, avebench, environment
 from inprocess import avebench_here
+from made_up import EMPTY, system
 
 from avebench import __version__
 from avebench.store.examplecounts import columns_of
@@ -130,38 +131,20 @@ def test_scores_depend_neither_on_jobs_nor_on_paths(finished: Path, place: Path)
     assert _metrics(place) == _metrics(finished)
 
 
-COUNTING = '''
-import time
-from pathlib import Path
-
-from avebench.contracts.examples import Prediction
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(
-    name="counting", summary="predicts nothing", paper="none", year=2026, modality="T", family="test", implementation=1
-)
-
-
-class Config(ModelConfig):
-    """No options."""
-
-
-class Model(BaseModel):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, train):
-        with Path("calls").open("a") as stream:
-            stream.write("called\\n")
-        time.sleep(0.5)
-        return {}
-
-    def predict(self, examples):
-        return [Prediction(example.id, {}, {}, ()) for example in examples]
-'''
+COUNTING = """
+@classmethod
+def learn_vocabulary(cls, config, schema, train):
+    with Path("calls").open("a") as stream:
+        stream.write("called\\n")
+    time.sleep(0.5)
+    return {}
+"""
 
 
 def test_two_processes_on_one_table_run_every_cell_once(place: Path) -> None:
-    (place / "counting.py").write_text(COUNTING)
+    (place / "counting.py").write_text(
+        system("counting", COUNTING + EMPTY, imports="import time\nfrom pathlib import Path")
+    )
     (place / "mine.toml").write_text(EXPERIMENT.replace('model = "dictionary"', 'model = "counting"'))
     table = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--rows", "dictionary")
     arguments = [COMMAND, *table, "--plugin", "counting.py", "--seeds", "6", "--jobs", "2"]

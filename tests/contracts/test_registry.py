@@ -5,23 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from made_up import card
 
 from avebench.contracts import registry
 from avebench.files.errors import AvebenchError, near_matches
 
-PLUGIN = """
-import avebench_no_such_module  # running this file would fail
-
-CARD = ModelCard(
-    name="{name}",
-    summary="made up",
-    paper="none",
-    year=2026,
-    modality="T",
-    family="test",
-    implementation=1,
-)
-"""
+FAILS = "import avebench_no_such_module  # running this file would fail\n\n"
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +45,7 @@ def test_a_module_is_found_without_its_packages_being_run(tmp_path: Path, monkey
     folder.mkdir(parents=True)
     for place in (folder.parent, folder):
         (place / "__init__.py").write_text("raise RuntimeError\n")
-    (folder / "mine.py").write_text(PLUGIN.format(name="mine"))
+    (folder / "mine.py").write_text(FAILS + card("mine"))
     monkeypatch.syspath_prepend(str(tmp_path))
     assert registry._source_of("avebench_made_up.family.mine") == folder / "mine.py"
     for missing in ("avebench_made_up.family.yours", "avebench_made_up.family.mine.json", "avebench_not_made_up.mine"):
@@ -65,7 +54,7 @@ def test_a_module_is_found_without_its_packages_being_run(tmp_path: Path, monkey
 
 def test_file_is_listed_without_being_run(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN.format(name="mine"))
+    path.write_text(FAILS + card("mine"))
     registry.add_plugin_file(path)
     assert registry.plugin("models", "mine").card.summary == "made up"
     with pytest.raises(AvebenchError, match="cannot be imported: ModuleNotFoundError"):
@@ -74,7 +63,7 @@ def test_file_is_listed_without_being_run(tmp_path: Path) -> None:
 
 def test_clash_of_names(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(PLUGIN.format(name="dram"))
+    path.write_text(FAILS + card("dram"))
     with pytest.raises(AvebenchError, match=r"mine\.py.*'dram'"):
         registry.add_plugin_file(path)
 

@@ -11,6 +11,7 @@ from earlier_layout import unpack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inprocess import avebench_here
+from made_up import system
 from seqeval.metrics.sequence_labeling import get_entities
 
 from avebench.contracts.examples import INTENT, UNKNOWN, Example, Prediction, Span
@@ -221,34 +222,17 @@ def test_gold_jsonl_holds_the_same_examples(tmp_path: Path) -> None:
 
 
 MAJORITY = """
-from collections import Counter
+@classmethod
+def learn_vocabulary(cls, config, schema, train):
+    (found,) = Counter(next(iter(example.pairs[INTENT])) for example in train).most_common(1)
+    assert found[0] in schema.intents
+    return {"intent": found[0]}
 
-from avebench.contracts.examples import Prediction
-from avebench.contracts.examples import INTENT
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(
-    name="majority", summary="the most frequent intent", paper="none", year=2026, modality="T", family="test",
-    implementation=1,
-)
-
-
-class Config(ModelConfig):
-    pass
-
-
-class Model(BaseModel):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, train):
-        (found,) = Counter(next(iter(example.pairs[INTENT])) for example in train).most_common(1)
-        assert found[0] in schema.intents
-        return {"intent": found[0]}
-
-    def predict(self, examples):
-        pairs = {INTENT: frozenset({self.vocabulary["intent"]})}
-        return [Prediction(example.id, {}, pairs, ()) for example in examples]
+def predict(self, examples):
+    pairs = {INTENT: frozenset({self.vocabulary["intent"]})}
+    return [Prediction(example.id, {}, pairs, ()) for example in examples]
 """
+COUNTS_INTENTS = "from collections import Counter\n\nfrom avebench.contracts.examples import INTENT"
 TABLE = """
 title = "Slots"
 dataset = "slots"
@@ -268,7 +252,7 @@ model = "majority"
 def test_a_run_scores_slots_and_intents(tmp_path: Path) -> None:
     test = [*TRAIN, ("play jazz by ada 7", TRAIN[0][1], "Play"), ("snow", "O", "Snow")]
     write(tmp_path / "mine", TRAIN + TRAIN[:1], test=test)
-    (tmp_path / "majority.py").write_text(MAJORITY)
+    (tmp_path / "majority.py").write_text(system("majority", MAJORITY, imports=COUNTS_INTENTS))
     (tmp_path / "slots.toml").write_text(TABLE)
     run = ("run", "slots.toml", "--data", "mine", "--plugin", "majority.py", "--no-mlflow", "--format", "json")
     done = avebench_here(tmp_path, *run, "--record")

@@ -6,48 +6,37 @@ from pathlib import Path
 
 import pytest
 from inprocess import avebench_here
+from made_up import gold_line, system, write_gold
 from small_table import ONE_ROW
 
 from avebench.contracts.examples import Example, Picture, Span, blind
 
 PEEKING = """
-from avebench.contracts.examples import Prediction
-from avebench.contracts.explanation import Explanation
-from avebench.contracts.model import Model as BaseModel, ModelCard, ModelConfig
+@classmethod
+def learn_vocabulary(cls, config, schema, examples):
+    assert any(example.spans for example in examples)  # Training is not blind.
+    return {}
 
-CARD = ModelCard(
-    name="peeking", summary="returns gold", paper="none", year=2026, modality="T", family="test", implementation=1
-)
-Config = ModelConfig
+def predict(self, examples):
+    found = []
+    for example in examples:
+        named = {*example.pairs, *example.absent, *(span.attribute for span in example.spans)}
+        found.append(Prediction(example.id, dict.fromkeys(named, 1.0), example.pairs, example.spans))
+    return found
 
-
-class Model(BaseModel):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, examples):
-        assert any(example.spans for example in examples)  # Training is not blind.
-        return {}
-
-    def predict(self, examples):
-        found = []
-        for example in examples:
-            named = {*example.pairs, *example.absent, *(span.attribute for span in example.spans)}
-            found.append(Prediction(example.id, dict.fromkeys(named, 1.0), example.pairs, example.spans))
-        return found
-
-    def explain(self, example):
-        return Explanation(example, self.predict([example])[0])
+def explain(self, example):
+    return Explanation(example, self.predict([example])[0])
 """
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("peeking")
-    (folder / "data").mkdir()
-    spans = [{"attribute": "Color", "start": 2, "end": 6}]
-    for split in ("train", "valid", "test"):
-        line = {"id": split, "text": "a blue dress", "spans": spans, "absent": ["Sleeve"]}
-        (folder / "data" / f"{split}.jsonl").write_text(json.dumps(line) + "\n")
-    (folder / "peeking.py").write_text(PEEKING)
+    values = {"Color": "blue"}
+    write_gold(folder / "data", lambda split: [gold_line(split, "a blue dress", values, absent=["Sleeve"])])
+    (folder / "peeking.py").write_text(
+        system("peeking", PEEKING, imports="from avebench.contracts.explanation import Explanation")
+    )
     table = ONE_ROW.format(label="peeking", model="peeking", options="").replace('"demo"', '"jsonl"')
     (folder / "mine.toml").write_text(table.replace('["tag_f1"]', '["tag_f1", "cls_f1"]'))
     done = avebench_here(folder, "run", "mine.toml", "--data", "data", "--plugin", "peeking.py", "--no-mlflow")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inprocess import avebench_here
+from made_up import gold_line, system, write_gold
 from PIL import Image
 
 from avebench.contracts.controls import Control, with_control
@@ -52,36 +53,16 @@ def test_zero_and_none() -> None:
     assert [e.picture for e in with_control(examples, Control(pictures="none"))] == [None, None]
 
 
-READER = '''
-"""Reads the value off the first pixel of the picture: red, or blue."""
+READER = """
+def predict(self, examples):
+    return [answer(example, spans_of(example.text, self._seen(example.picture))) for example in examples]
 
-from avebench.contracts.examples import Prediction, Span, pairs_from_spans
-from avebench.contracts.model import Model as BaseModel
-from avebench.contracts.model import ModelCard, ModelConfig
-
-CARD = ModelCard(
-    name="reader", summary="reads pictures", paper="none", year=2026, modality="V", family="test", implementation=1
-)
-Config = ModelConfig
-
-
-class Model(BaseModel):
-    @classmethod
-    def learn_vocabulary(cls, config, schema, train):
+def _seen(self, picture):
+    # The value is read off the first pixel of the picture: red, or blue.
+    if picture is None:
         return {}
-
-    def predict(self, examples):
-        found = []
-        for example in examples:
-            spans = ()
-            if example.picture is not None:
-                red = example.picture.open().getpixel((0, 0))[0] > 100
-                word = "red" if red else "blue"
-                spans = (Span("Color", example.text.index(word), example.text.index(word) + len(word)),)
-            pairs = pairs_from_spans(example.text, spans)
-            found.append(Prediction(example.id, {a: 1.0 for a in pairs}, pairs, spans))
-        return found
-'''
+    return {"Color": "red" if picture.open().getpixel((0, 0))[0] > 100 else "blue"}
+"""
 TABLE = """
 title = "Controls"
 dataset = "jsonl"
@@ -91,18 +72,16 @@ metrics = ["tag_f1"]
 
 def _data(folder: Path) -> None:
     """Write titles that hold both colours and pictures that settle which one is meant."""
-    (folder / "data").mkdir()
-    for name, colour in (("red", (200, 0, 0)), ("blue", (0, 0, 200))):
-        Image.new("RGB", (8, 8), colour).save(folder / "data" / f"{name}.png")
-    for split in ("train", "valid", "test"):
-        lines = []
-        for number in range(8):
-            word = ("red", "blue")[number % 2]
-            start = "red or blue".index(word)
-            spans = [{"attribute": "Color", "start": start, "end": start + len(word)}]
-            line = {"id": f"{split}{number}", "text": "red or blue", "spans": spans, "image": f"{word}.png"}
-            lines.append(json.dumps(line) + "\n")
-        (folder / "data" / f"{split}.jsonl").write_text("".join(lines))
+    colours = ("red", "blue")
+    data = write_gold(
+        folder / "data",
+        lambda split: (
+            gold_line(f"{split}{number}", "red or blue", {"Color": colour}, image=f"{colour}.png")
+            for number, colour in enumerate(colours * 4)
+        ),
+    )
+    for name, colour in zip(colours, ((200, 0, 0), (0, 0, 200)), strict=True):
+        Image.new("RGB", (8, 8), colour).save(data / f"{name}.png")
 
 
 def _results(folder: Path) -> dict[str, dict[str, object]]:
@@ -112,7 +91,7 @@ def _results(folder: Path) -> dict[str, dict[str, object]]:
 
 def test_a_system_that_reads_pictures_is_misled_by_others(tmp_path: Path) -> None:
     _data(tmp_path)
-    (tmp_path / "reader.py").write_text(READER)
+    (tmp_path / "reader.py").write_text(system("reader", READER, modality="V"))
     rows = [("own", "")] + [(name, f'control = {{ pictures = "{name}" }}') for name in ("shuffled", "zero", "none")]
     table = "".join(f'[[rows]]\nlabel = "{label}"\nmodel = "reader"\n{control}\n' for label, control in rows)
     (tmp_path / "mine.toml").write_text(TABLE + table)

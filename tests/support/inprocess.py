@@ -22,7 +22,7 @@ from avebench.commands.app import app
 from avebench.commands.door import enter
 from avebench.contracts import registry
 from avebench.files.cache import damaged_memos
-from avebench.planning import cells, rows
+from avebench.planning import configs, rows
 from avebench.running.runner import processes
 
 _COMMAND = typer.main.get_command(app)
@@ -84,4 +84,4 @@ def _register(files: list[Path]) -> None:
     if registry._files != files:
         registry._files[:] = files
         registry.plugins.cache_clear()
-        cells._source_digests.cache_clear()
+        configs._digests_around.cache_clear()
