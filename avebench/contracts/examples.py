@@ -72,7 +72,8 @@ class Example:
     `tokens` are the character ranges of the units that a tagger labels (characters for Chinese, words for English).
     `pairs` maps an annotated attribute to its set of value strings; the intent of an utterance stands there too, under
     `contracts.examples.INTENT`. `absent` are the attributes that the product is known not to have; any other attribute
-    without a pair is unknown. `picture` is None where the product has none.
+    without a pair is unknown. `picture` is None where the product has none. `asked` are the attributes that a query
+    system is to answer for, set by the harness from the row's protocol; None for systems that are told nothing.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Example:
     picture: Picture | None = None
     category: str | None = None
     absent: frozenset[str] = frozenset()
+    asked: tuple[str, ...] | None = None
 
 
 def blind(example: Example) -> Example:

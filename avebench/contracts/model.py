@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
 
-Protocol = Literal["native", "predicted", "all", "category", "oracle"]
+Protocol = Literal["native", "predicted", "all", "category", "annotated", "oracle"]
+Negatives = Literal[0, 1, 3, 25, "all"]
 ChunkScheme = Literal["lenient", "strict"]
 LongTexts = Literal["window", "cut"]
 Vocabulary = Mapping[str, Any]
@@ -29,6 +30,9 @@ class ModelCard:
 
     `implementation` is raised whenever the plug-in's results may change; it is part of every cell key. `needs_spans`
     says that it learns from values that are marked in the text; without it, value strings (pairs) are enough.
+
+    `protocol` is what the system is told at test time, and in the validation of its training. A system that is asked
+    for attributes may be tested under the `protocols` as well, without being trained for each.
     """
 
     name: str
@@ -39,6 +43,7 @@ class ModelCard:
     family: str
     implementation: int
     protocol: Protocol = "native"
+    protocols: tuple[Protocol, ...] = ()
     needs: tuple[str, ...] = ()
     needs_spans: bool = True
     published_with: str = ""
@@ -123,6 +128,13 @@ class EncoderConfig(TrainedConfig):
     def pretrained(self) -> dict[str, str]:
         """Return the text encoder by its role."""
         return {"text_encoder": self.text_encoder}
+
+
+class QueryConfig(EncoderConfig):
+    """Options of a system over a pretrained text encoder that is asked for attributes (`Example.asked`)."""
+
+    negatives: Negatives = 3
+    """Attributes without a value that each training text is asked for beside its own, drawn once per repetition."""
 
 
 class Model(ABC):

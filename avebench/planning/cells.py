@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,8 @@ class Cell:
     train_fraction: float
     repetition: int
     control: Control | None
+    range_cell: Cell | None = None
+    """With the protocol `predicted`: the cell whose predicted attributes are asked for."""
 
 
 def cell_name(cell: Cell) -> str:
@@ -60,8 +62,13 @@ def cell_name(cell: Cell) -> str:
     return f"{cell.row} #{cell.repetition}"
 
 
-def cells_of(resolved: ResolvedRow, around: Layers, data: DataChoice, repetitions: int) -> list[Cell]:
-    """Return the cells of one row, one per repetition, with their keys."""
+def cells_of(
+    resolved: ResolvedRow, around: Layers, data: DataChoice, repetitions: int, ranges: Sequence[Cell] = ()
+) -> list[Cell]:
+    """Return the cells of one row, one per repetition, with their keys; `ranges` are those of the row `range_from`.
+
+    A system that is asked is trained once for all protocols, under which it is tested.
+    """
     row, card = resolved.row, resolved.system.card
     weights = {
         role: {"name": name, "sha256": weights_digest(name, kind_of(role))}
@@ -78,10 +85,11 @@ def cells_of(resolved: ResolvedRow, around: Layers, data: DataChoice, repetition
         "data": data.fingerprint,
     }
     control = {} if row.control is None else {"control": row.control.model_dump()}
-    trained = control if row.control is not None and row.control.training else {}
+    trained = {"protocol": card.protocol} | (control if row.control is not None and row.control.training else {})
+    keys = [{"range": cell.key} for cell in ranges] or [{}] * repetitions
     return [
         Cell(
-            key=sha256({**content, **control, "repetition": repetition}),
+            key=sha256({**content, **control, **keys[repetition], "repetition": repetition}),
             training_key=sha256({**content, **trained, "repetition": repetition}),
             row=row.label,
             model=card.name,
@@ -95,6 +103,7 @@ def cells_of(resolved: ResolvedRow, around: Layers, data: DataChoice, repetition
             train_fraction=around.train_fraction,
             repetition=repetition,
             control=row.control,
+            range_cell=ranges[repetition] if ranges else None,
         )
         for repetition in range(repetitions)
     ]

@@ -100,12 +100,20 @@ class Row(BaseModel):
     """`<table id>/<row label>` in the packaged published.toml; or figures by metric, with their `source`."""
     marks: tuple[str, ...] = ()
     protocol: Protocol = "native"
+    range_from: str | None = None
+    """With the protocol `predicted`: the label of the row of this table whose predicted attributes are asked for."""
     control: Control | None = None
     """Other pictures than the examples' own."""
     reference: bool = False
     """A row that is not in the paper: the floor and the text-only row of every table."""
     planned: bool = False
     """Listed, not built yet: shown with its published figures, never run."""
+
+    @model_validator(mode="after")
+    def _range(self) -> Row:
+        if (self.protocol == "predicted") != (self.range_from is not None):
+            raise ValueError("protocol 'predicted' and range_from, the row that predicts, go together. Give both")
+        return self
 
     @field_validator("label")
     @classmethod
@@ -239,6 +247,22 @@ class Experiment(BaseModel):
         if self.attention is not None and len([row for row in self.rows if not row.reference]) != 2:
             raise ValueError("rows: attention is shown of two rows, beside reference rows")
         return self
+
+    def range_row(self, row: Row) -> Row:
+        """Return the row whose predicted attributes a row is asked for; AvebenchError if none predicts them."""
+        labels = {other.label: other for other in self.rows if not other.planned}
+        found = labels.get(row.range_from or "")
+        if found is None:
+            raise AvebenchError(
+                f"Row '{row.label}': range_from names the row '{row.range_from}', which this table does not have. "
+                f"{near_matches(row.range_from or '', [label for label in labels if label != row.label])}"
+            )
+        if found.protocol != "native":
+            raise AvebenchError(
+                f"Row '{row.label}': range_from names the row '{found.label}', which is itself told attributes "
+                f"({found.protocol}). Name a row with the protocol native."
+            )
+        return found
 
     def foreign(self, dataset: str, fingerprint: str) -> str:
         """Return what must be said where a table is of data that are not its own; empty where they are."""

@@ -78,7 +78,7 @@ def load_experiment(path: Path) -> Experiment:
     return experiment
 
 
-INHERITED = ("model", "options", "profiles", "preset", "protocol", "control", "planned")
+INHERITED = ("model", "options", "profiles", "preset", "protocol", "range_from", "control", "planned")
 """What a row takes over from the row that it is like: the system, not what a paper says of it."""
 
 

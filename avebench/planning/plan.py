@@ -39,10 +39,15 @@ class Plan:
     """What the command line lays over every row, nested like a model's config."""
 
     def cells(self) -> list[Cell]:
-        """Return all cells in table order, repetitions of a row together; a cell that two rows share stands once."""
+        """Return all cells in table order, repetitions of a row together; a cell that two rows share stands once.
+
+        A cell whose range another one predicts comes behind it.
+        """
         unique: dict[str, Cell] = {}
         for planned in self.rows:
             for cell in planned.cells:
+                if cell.range_cell is not None:
+                    unique.setdefault(cell.range_cell.key, cell.range_cell)
                 unique.setdefault(cell.key, cell)
         return list(unique.values())
 
@@ -77,7 +82,7 @@ def _plans(name: str, experiment: Experiment, request: Request, fractions: Seque
         around = Layers(profile, request.settings, experiment.defaults.options, fraction)
         resolved = {row.label: resolve(row, around) for row in rows if not row.planned}
         check_settings(list(resolved.values()))
-        planned = tuple(_planned(row, resolved.get(row.label), around, data, request) for row in rows)
+        planned = tuple(_planned(row, resolved.get(row.label), around, data, request, experiment) for row in rows)
         _check_rows(planned)
         plans.append(Plan(name, experiment, data, fraction, banner, planned, request.settings))
     return plans
@@ -103,12 +108,22 @@ def _check_made_up(experiment: Experiment, request: Request) -> None:
         )
 
 
-def _planned(row: Row, resolved: ResolvedRow | None, around: Layers, data: DataChoice, request: Request) -> PlannedRow:
+def _planned(
+    row: Row,
+    resolved: ResolvedRow | None,
+    around: Layers,
+    data: DataChoice,
+    request: Request,
+    experiment: Experiment,
+) -> PlannedRow:
     """Return a row with its cells; with none if it is not built, or if it lacks something and that is forgiven."""
     if resolved is None:
         return PlannedRow(row, ())
     try:
-        return PlannedRow(row, tuple(cells_of(resolved, around, data, request.repetitions)))
+        ranges: list[Cell] = []
+        if row.range_from is not None:
+            ranges = cells_of(resolve(experiment.range_row(row), around), around, data, request.repetitions)
+        return PlannedRow(row, tuple(cells_of(resolved, around, data, request.repetitions, ranges)))
     except AvebenchError as error:
         if not request.forgiving:
             raise

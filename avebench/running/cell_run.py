@@ -25,8 +25,9 @@ from avebench.files.disk import unwritable
 from avebench.files.leftovers import sweep_held
 from avebench.files.sealed import seal, write_digests
 from avebench.planning.cells import Cell
+from avebench.running.asking import mean_asked
 from avebench.running.devices import computing_on
-from avebench.running.material import Material, read_for, read_material, shown_to
+from avebench.running.material import EXTENDED, TEST, Material, read_for, read_material, shown_to
 from avebench.running.trained import CLOSED_FORM, RECORD, SCHEMA, VOCABULARY, WEIGHTS, Trained, restored, write_schema
 from avebench.scoring.evaluation import score_split, validation_metrics
 from avebench.scoring.metrics import SCORER_VERSION
@@ -37,8 +38,6 @@ FAILURE = "failure.json"
 """Where it stands why a cell failed, until it is finished: table, row and reason."""
 ERROR_LOG = "error.log"
 """Where an unforeseen error of a cell is described, until the cell is finished."""
-TEST = "predictions.jsonl.gz"
-EXTENDED = "predictions-extended.jsonl.gz"
 CHECKPOINT = "checkpoint"
 """The folder of a cell that is being trained."""
 
@@ -118,7 +117,7 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
     cell, clock, started = job.cell, _Clock(notify), time.time()
     with clock.phase("read"):
         dataset, material = read_for(cell)
-        shown = shown_to(cell, material)
+        shown = shown_to(cell, material, dataset.schema(), Store(job.out))
     write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
     if cell.training_key == cell.key:
         trained = _train(job, dataset, shown, folder, notify, clock)
@@ -157,6 +156,7 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         split="test",
         train_fraction=cell.train_fraction,
         train_examples=len(material.train),
+        mean_asked=mean_asked(shown.test),
         repetition=cell.repetition,
         seed=_seed(cell),
         config=dict(cell.config),

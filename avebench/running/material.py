@@ -7,14 +7,21 @@ from dataclasses import dataclass
 
 from avebench.contracts.controls import with_control
 from avebench.contracts.dataset import Dataset
-from avebench.contracts.examples import Example
+from avebench.contracts.examples import AttributeSchema, Example
 from avebench.contracts.registry import plugin, plugins
 from avebench.data.annotation import same_id_sentence, shared_ids
 from avebench.data.opening import open_dataset
+from avebench.data.predictions import read_predictions
 from avebench.data.subsets import split_by_fraction
 from avebench.files.errors import AvebenchError, DataError, UnusableError
 from avebench.planning.cells import Cell
+from avebench.running.asking import Asking, for_training
 from avebench.scoring.slices import SliceRule
+from avebench.store.results import Store
+
+TEST = "predictions.jsonl.gz"
+EXTENDED = "predictions-extended.jsonl.gz"
+"""Names of the files of predictions in a cell's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,40 @@ def _needs_spans(cell: Cell) -> str:
     )
 
 
-def shown_to(cell: Cell, material: Material) -> Material:
+def shown_to(cell: Cell, material: Material, schema: AttributeSchema, store: Store) -> Material:
+    """Return the examples as the cell's control and protocol show them to the system.
+
+    A system that is asked for attributes is validated under the protocol of its card, whatever it is tested under.
+    """
+    material = _with_control(cell, material)
+    card = plugin("models", cell.model).card
+    if card.protocol == "native":
+        return material
+    ranges = None
+    if cell.range_cell is not None:
+        ranges = _predicted_ranges(cell.range_cell, material, store)
+    tested = Asking(cell.protocol, schema, material.train, ranges)
+    return dataclasses.replace(
+        material,
+        train=for_training(material.train, schema, cell.config["negatives"], cell.repetition),
+        valid=Asking(card.protocol, schema, material.train).of(material.valid),
+        left_out=tested.of(material.left_out),
+        test=tested.of(material.test),
+    )
+
+
+def _predicted_ranges(cell: Cell, material: Material, store: Store) -> dict[str, frozenset[str]]:
+    """Return id -> attributes that a finished cell predicts, of the test examples and of those left out of training."""
+    if not store.finished(cell.key):
+        raise UnusableError(f"The row '{cell.row}', whose predicted attributes are asked for, has no result. Run it.")
+    ranges = {}
+    for name, gold in ((TEST, material.test), (EXTENDED, material.left_out)):
+        for found in read_predictions(store.folder(cell.key) / name, gold) if gold else ():
+            ranges[found.id] = frozenset(found.attributes)
+    return ranges
+
+
+def _with_control(cell: Cell, material: Material) -> Material:
     """Return the examples as the cell's control shows them to the system."""
     control = cell.control
     if control is None:

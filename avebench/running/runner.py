@@ -152,9 +152,16 @@ def _signals_wait() -> Iterator[None]:
 
 
 def _startable(waiting: Sequence[Cell], running: Sequence[_Running], store: Store) -> Cell | None:
-    """Return the first cell that need not wait for what a running one still trains; None if all would."""
+    """Return the first cell that need not wait for what a running one still trains or predicts; None if all would."""
     training = {one.cell.training_key for one in running}
-    return next((one for one in waiting if one.training_key not in training or store.finished(one.training_key)), None)
+    unfinished = {one.cell.key for one in running} | {one.key for one in waiting}
+
+    def is_ready(cell: Cell) -> bool:
+        if cell.range_cell is not None and cell.range_cell.key in unfinished:
+            return False
+        return cell.training_key not in training or store.finished(cell.training_key)
+
+    return next((cell for cell in waiting if is_ready(cell)), None)
 
 
 def processes(*, heavy: bool) -> ForkServerContext | SpawnContext:

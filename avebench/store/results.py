@@ -85,6 +85,8 @@ class Result(BaseModel):
     """Share of the training products used."""
     train_examples: int
     """Training examples used."""
+    mean_asked: float | None = None
+    """Mean number of attributes that the system was asked for of a test example; None if it is not asked."""
     repetition: int
     """Repetition, counted from 0."""
     seed: int

@@ -14,6 +14,7 @@ from avebench.files.errors import AvebenchError
 MEASURED = "measured"
 MARKED_PROTOCOLS = {
     "oracle": "[oracle]: the row is told the gold attributes of each product; not comparable with the other rows.",
+    "annotated": "[annotated]: the row is told what the annotation speaks of; not comparable with the others.",
     "category": "[category]: the row is told the attributes of the product's category; not comparable with the others.",
 }
 """Protocols that tell a row something at test time, marked on its label wherever it stands."""

@@ -1,0 +1,211 @@
+"""SUOpenTag (ScalingUp): a text and the name of an attribute, read apart, meet in a cosine attention; one BIO set.
+
+Xu et al., Scaling up Open Tagging from Tens to Thousands, ACL 2019. For the units i of a text and an attribute a:
+
+    H = BiLSTM(BERT(text))                      h_i, 2h numbers
+    h_a = last states of BiLSTM(BERT(name))     forward of the last unit, backward of the first
+    a_i = cos(h_i, h_a), c_i = a_i h_i, m_i = [h_i; c_i]
+    emissions Linear(m_i) over B, I, O; a CRF shared by all attributes
+
+A text is read once, whatever it is asked for. The paper does not say whether BERT is tuned, and the two that cite its
+figures disagree: `text_tuned`. Sizes and rates are those of the ports (512 per direction, dropout 0.2, clip 3, 2e-5,
+batches of 32, 20 epochs); a batch of ours is of texts, each with all that it is asked for. The second LSTM, for names,
+is an option, as no source says whether it is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.model import ModelCard, QueryConfig, TrainingConfig, Vocabulary
+from avebench.contracts.tagging import tags_to_spans
+from avebench.models.query.questions import Names, answered, asked_of, tags_for
+from avebench.models.shared.encoder_model import EncoderModel
+from avebench.models.shared.options import UnitStateOptions
+from avebench.nn.crf import CRF
+from avebench.nn.lstm import run_lstm
+from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.ragged import padded, prefix_mask
+from avebench.nn.text_encoder import TextEncoder
+from avebench.nn.unit_pieces import EncodedText
+
+CARD = ModelCard(
+    name="suopentag",
+    summary="Text and attribute name encoded apart, cosine attention, one CRF over B, I, O for every attribute",
+    paper="Scaling up Open Tagging from Tens to Thousands, ACL 2019",
+    year=2019,
+    modality="T",
+    family="query",
+    implementation=1,
+    protocol="all",
+    protocols=("oracle", "annotated", "category", "predicted"),
+    needs=("text encoder",),
+    published_with="BERT-base",
+)
+PAIRS_AT_ONCE = 512
+"""Pairs of a text and an attribute that are decoded together at test."""
+
+
+class Config(QueryConfig, UnitStateOptions):
+    """Options of SUOpenTag; the default is that of the ports, `mepave` has the Chinese encoder."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"mepave": {"text_encoder": "bert-base-chinese"}}
+
+    text_encoder: str = "bert-base-uncased"
+    text_tuned: bool = True
+    """Whether BERT is trained."""
+    hidden: int = Field(default=512, ge=1)
+    """Size h of the LSTM of one direction."""
+    names_lstm: bool = False
+    """Whether names have an LSTM of their own."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Dropout on m."""
+    training: TrainingConfig = TrainingConfig(
+        learning_rates={"default": 2e-5}, clip_norm=3.0, batch_size=32, epochs=20, selection="tag_f1"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One text: its pieces, what it is asked for, and per attribute the gold tags (S,) of the units that are read."""
+
+    example: Example
+    text: EncodedText
+    asked: tuple[str, ...]
+    tags: tuple[NDArray[np.int32], ...]
+
+
+class Model(EncoderModel):
+    """SUOpenTag: one tagger that is told which attribute to look for."""
+
+    config: Config
+
+    def __init__(self, config: Config, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
+        super().__init__(config, schema, vocabulary)
+        self.text_encoder = TextEncoder(config.text_encoder, schema.units, config.pooling, long_texts=config.long_texts)
+        self.text_encoder.requires_grad_(config.text_tuned)
+        self._names = Names(self.text_encoder)
+        size = self.text_encoder.hidden
+        self.lstm = nn.LSTM(size, config.hidden, batch_first=True, bidirectional=True)
+        self.names_lstm: nn.LSTM | None = None
+        if config.names_lstm:
+            self.names_lstm = nn.LSTM(size, config.hidden, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear = nn.Linear(4 * config.hidden, 3)
+        self.crf = CRF(3)
+
+    @classmethod
+    def learn_vocabulary(cls, config: Any, schema: AttributeSchema, train: Sequence[Example]) -> Vocabulary:
+        """Return nothing: names are read as texts, so that any can be asked for."""
+        return {}
+
+    def train(self, mode: bool = True) -> Model:
+        """Set the mode; a frozen encoder stays in evaluation."""
+        super().train(mode)
+        if not self.config.text_tuned:
+            self.text_encoder.eval()
+        return self
+
+    def encode(self, example: Example) -> Encoded:
+        """Return pieces and gold tags."""
+        text = self.text_encoder.encode(example)
+        asked = asked_of(example, self.schema)
+        units = len(text.first)
+        tags = tuple(np.array(tags_for(example, name)[:units], dtype=np.int32) for name in asked)
+        return Encoded(example, text, asked, tags)
+
+    def pieces(self, encoded: Encoded) -> EncodedText:
+        """Return the text's pieces."""
+        return encoded.text
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the encoder's parameters as `text_encoder` and all others as `default`."""
+        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
+
+    def collate(self, encoded: Sequence[Encoded]) -> Batch:
+        """Return the batch of B texts, prefixed `text.`, the K different names, prefixed `name.`, and Q pairs of them.
+
+        `pair_text` and `pair_name` (Q,) say which text and which name, `tags` (Q, S) the gold tags.
+        """
+        different = list(dict.fromkeys(name for one in encoded for name in one.asked))
+        number = {name: place for place, name in enumerate(different)}
+        pairs = [(place, name) for place, one in enumerate(encoded) for name in one.asked]
+        texts = self.text_encoder.collate([one.text for one in encoded])
+        names = self.text_encoder.collate([self._names[name] for name in different]) if different else {}
+        rows = [tags for one in encoded for tags in one.tags]
+        return {
+            **{f"text.{key}": value for key, value in texts.items()},
+            **{f"name.{key}": value for key, value in names.items()},
+            "pair_text": torch.tensor([place for place, _ in pairs], dtype=torch.long),
+            "pair_name": torch.tensor([number[name] for _, name in pairs], dtype=torch.long),
+            "tags": padded(rows, width=texts["first"].size(1)) if rows else torch.zeros(0, 1, dtype=torch.long),
+            "encoded": list(encoded),
+        }
+
+    def _states(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return H (B, S, 2h) of the texts and h_a (K, 2h) of the names."""
+        with nullcontext() if self.config.text_tuned else torch.no_grad():
+            texts = self.text_encoder(_part(batch, "text.")).units
+            names = self.text_encoder(_part(batch, "name.")).units
+        states = run_lstm(self.lstm, texts, batch["text.lengths"])
+        lengths = batch["name.lengths"]
+        read = run_lstm(self.names_lstm or self.lstm, names, lengths)  # (K, M, 2h)
+        last = torch.tensor([max(length, 1) - 1 for length in lengths], device=read.device)
+        size = self.config.hidden
+        ahead = read[torch.arange(len(read), device=read.device), last, :size]
+        return states, torch.cat([ahead, read[:, 0, size:]], dim=1)
+
+    def emissions(self, states: Tensor, attributes: Tensor) -> Tensor:
+        """Return the tag scores (Q, S, 3) of text states H (Q, S, 2h) for the attributes h_a (Q, 2h) of pairs."""
+        attention = functional.cosine_similarity(states, attributes.unsqueeze(1), dim=2).unsqueeze(2)  # a (Q, S, 1)
+        scores: Tensor = self.linear(self.dropout(torch.cat([states, attention * states], dim=2)))
+        return scores
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return `crf`, the mean negative log-likelihood over the pairs of texts and attributes."""
+        if not len(batch["pair_text"]):
+            return {"crf": self.crf.start_transitions.sum() * 0}
+        states, names = self._states(batch)
+        mask = self._mask(batch)[batch["pair_text"]]
+        emissions = self.emissions(states[batch["pair_text"]], names[batch["pair_name"]])
+        return {"crf": -self.crf(emissions, batch["tags"], mask, "mean")}
+
+    def _mask(self, batch: Batch) -> Tensor:
+        first = batch["text.first"]
+        return prefix_mask(batch["text.lengths"], first.size(1), first.device)
+
+    def predict_batch(self, batch: Batch) -> list[Prediction]:
+        """Return one prediction per text: the spans that are found for every attribute that is asked for."""
+        encoded: list[Encoded] = batch["encoded"]
+        paths: list[list[int]] = []
+        if len(batch["pair_text"]):
+            states, names = self._states(batch)
+            mask = self._mask(batch)
+            pairs = zip(batch["pair_text"].split(PAIRS_AT_ONCE), batch["pair_name"].split(PAIRS_AT_ONCE), strict=True)
+            for texts, asked in pairs:
+                paths += self.crf.decode(self.emissions(states[texts], names[asked]), mask[texts])
+        rows = iter(paths)
+        return [self._prediction(one, {name: next(rows) for name in one.asked}) for one in encoded]
+
+    def _prediction(self, encoded: Encoded, paths: dict[str, list[int]]) -> Prediction:
+        tokens, scheme = encoded.example.tokens, self.config.chunk_scheme
+        found = {}
+        for name, path in paths.items():
+            tags = [("O", f"B-{name}", f"I-{name}")[tag] for tag in path]
+            found[name] = tags_to_spans(tags, tokens[: len(tags)], scheme)
+        return answered(encoded.example, found)
+
+
+def _part(batch: Batch, prefix: str) -> Batch:
+    return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}
