@@ -104,12 +104,14 @@ def _counted(
     """Return the counts of an example at a threshold."""
     kept = tuple([(name, spans) for name, score, spans in prediction.candidates or () if score > threshold])
     if prediction.candidates is None or (example.id, kept) not in known:
-        decoded = cut(example, prediction, threshold)
-        if families is not None and set(families) <= {"tag", "cls"}:  # What others need takes most of the time.
-            counted: Mapping[Any, Counts | None]
+        counted: Mapping[Any, Counts | None]
+        if prediction.candidates is not None and families is not None and set(families) <= {"tag", "cls"}:
+            # Values, which these do not look at, take most of the time.
+            spans = tuple([span for _, found in kept for span in found])
+            decoded = Prediction(prediction.id, dict.fromkeys([name for name, _ in kept], 1.0), {}, spans)
             counted = {"tag": tag_counts(example, decoded), "cls": cls_counts(example, decoded)}
         else:
-            counted = example_counts(example, decoded)
+            counted = example_counts(example, cut(example, prediction, threshold))
         known[example.id, kept] = [
             (family, (n.tp, n.predicted, n.gold)) for family in families or counted if (n := counted.get(family))
         ]

@@ -200,7 +200,7 @@ def _drawn_sums(rows: Counts, products: int, resamples: int, rng: np.random.Gene
     exact = rows.astype(_exact_type(rows, products))
     drawn, rng.bit_generator.state = _drawn_numbers(products, resamples, _Hashed(rng.bit_generator.state))
     for weights in drawn:
-        yield (weights[:, : len(rows)].astype(exact.dtype) @ exact).astype(np.float64)
+        yield (weights[:, : len(rows)].astype(exact.dtype, copy=False) @ exact).astype(np.float64)
 
 
 class _Hashed(dict[str, Any]):
@@ -210,10 +210,10 @@ class _Hashed(dict[str, Any]):
         return hash(repr(self))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _drawn_numbers(
     products: int, resamples: int, state: _Hashed
-) -> tuple[list[npt.NDArray[np.uint16]], dict[str, Any]]:
+) -> tuple[list[npt.NDArray[np.float32]], dict[str, Any]]:
     """Return how often each resample draws each product, (chunk, products), and the generator's state behind it.
 
     Every comparison on a test set draws the same, for one seed: a report of many rows draws once.
@@ -224,7 +224,7 @@ def _drawn_numbers(
     found = []
     for chunk in _chunks(resamples, products):
         drawn = rng.integers(0, products, size=(chunk, products), dtype=np.int32)
-        weights = np.empty((chunk, products), np.uint16)
+        weights = np.empty((chunk, products), np.float32)
         for weight, draw in zip(weights, drawn, strict=True):
             weight[:] = np.bincount(draw, minlength=products)
         found.append(weights)
@@ -241,4 +241,4 @@ def _swapped_sums(rows: Counts, resamples: int, rng: np.random.Generator) -> Ite
     exact = rows.astype(_exact_type(rows, len(rows)))
     for chunk in _chunks(resamples, len(rows)):
         bits = np.unpackbits(np.frombuffer(rng.bytes(-(-chunk * len(rows) // 8)), np.uint8), count=chunk * len(rows))
-        yield (bits.reshape(chunk, -1).astype(exact.dtype) @ exact).astype(np.float64)
+        yield (bits.reshape(chunk, -1).astype(exact.dtype, copy=False) @ exact).astype(np.float64)

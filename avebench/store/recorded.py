@@ -228,7 +228,8 @@ class _Packed:
             reason = "it is not what was written: its digest differs" if there else "there is no such file"
             raise self.fault(self.folder / name, reason)
         try:
-            return pyarrow.parquet.read_table(path, memory_map=False, partitioning=None)
+            with pyarrow.parquet.ParquetFile(path) as file:
+                return file.read()
         except (OSError, pyarrow.ArrowException) as error:
             raise self.fault(path, str(error).splitlines()[0]) from None
 
@@ -237,10 +238,12 @@ def _places(table: pa.Table) -> dict[Key, tuple[int, int]]:
     """Return where the rows of each repetition start, and their number; they stand together."""
     import numpy as np
 
+    from avebench.store.recorded_columns import numbers
+
     if not len(table):
         return {}
     rows = table["row"].combine_chunks().dictionary_encode()
-    codes, repetitions = rows.indices.to_numpy(), table["repetition"].to_numpy()
+    codes, repetitions = numbers(rows.indices), numbers(table["repetition"])
     starts = np.flatnonzero(np.r_[True, (np.diff(codes) != 0) | (np.diff(repetitions) != 0)])
     ends = np.r_[starts[1:], len(table)]
     return {

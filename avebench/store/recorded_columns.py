@@ -22,6 +22,7 @@ from avebench.store.examplecounts import ColumnarCounts, CountColumns, ExampleCo
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]  # It ships no types.
+    from numpy.typing import NDArray
 
 Record = Mapping[str, Any]
 """A text-free prediction as the JSON object of its line: see `data.predictions`."""
@@ -147,7 +148,7 @@ class _Lists:
 
         whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         self.valid: list[bool] | None = _list(whole.is_valid()) if whole.null_count else None
-        offsets = whole.offsets.to_numpy()
+        offsets = numbers(whole.offsets)
         self.values = whole.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
         self.starts: list[int] = (offsets - offsets[0]).tolist()
         self.columns = [_list(self.values.field(name)) for name in names]
@@ -157,13 +158,35 @@ class _Lists:
         return [column[self.starts[place] : self.starts[place + 1]] for column in self.columns]
 
 
+def numbers(column: Any) -> NDArray[Any]:
+    """Return a column of whole or real numbers without nulls as an array.
+
+    Read off its buffer: Arrow's own way imports pandas, which takes as long as everything else of a comparison.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = np.dtype(str(whole.type).replace("double", "float64"))
+    if not len(whole):
+        return np.zeros(0, kind)
+    return np.frombuffer(whole.buffers()[1], kind)[whole.offset : whole.offset + len(whole)]
+
+
 def _list(column: Any) -> list[Any]:
-    """Return a flat column as a list; of floats with nulls, None stands for these."""
-    if column.null_count == len(column):
-        return [None] * len(column)
-    if column.null_count:
-        return cast("list[Any]", column.to_pylist())
-    return cast("list[Any]", column.to_numpy(zero_copy_only=False).tolist())
+    """Return a flat column as a list; None stands for nulls."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if whole.null_count == len(whole):
+        return [None] * len(whole)
+    if whole.null_count or pa.types.is_boolean(whole.type):
+        return cast("list[Any]", whole.to_pylist())
+    if not pa.types.is_string(whole.type):
+        return cast("list[Any]", numbers(whole).tolist())
+    coded = whole.dictionary_encode()
+    words = coded.dictionary.to_pylist()
+    return [words[code] for code in numbers(coded.indices).tolist()]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -220,10 +243,10 @@ def counts_of(table: pa.Table) -> ColumnarCounts:
     products = [product or name for product, name in zip(products, ids, strict=True)]
     counts: dict[Any, Any] = {}
     for family in _families(table):
-        columns = [table[f"{family}_{part}"].fill_null(0).to_numpy() for part in PARTS]
-        counts[family] = np.stack(columns, axis=1)
-    known = [np.asarray(table[name].is_valid()) for name in _BY]
-    by_attribute = bool(np.logical_or(*known).all())
+        columns = [[n or 0 for n in _list(table[f"{family}_{part}"])] for part in PARTS]
+        counts[family] = np.array(columns, np.int64).T
+    known = [_list(table[name].is_valid()) for name in _BY]
+    by_attribute = all(map(any, zip(*known, strict=True)))
     return ColumnarCounts(CountColumns(ids, products, counts, by_attribute), lambda: _examples(table, products))
 
 

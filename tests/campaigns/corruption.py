@@ -227,8 +227,10 @@ def campaign(
     results = [json.loads(path.read_text()) for path in (place / "runs" / "cells").glob("*/result.json")]
     control = next(result["key"] for result in results if result["row"] == "DRAM, shuffled")
     every = [(file, harm, name) for file in stored_files(place) for harm in HARMS for name in COMMANDS]
-    # Without its result a cell is no damaged one: compare runs it again, and prints another time.
-    cases = chosen([one for one in every if (one[0].name, *one[1:]) != ("result.json", "removed", "compare")])
+    # Without its result a cell is no damaged one: compare runs it again, and prints another time. A folder without
+    # `results.jsonl` has nothing recorded in it.
+    passed = {("result.json", "removed", "compare"), (RESULTS_FILE, "removed", "report recorded")}
+    cases = chosen([one for one in every if (one[0].name, *one[1:]) not in passed])
     counts: Counter[str] = Counter()
     faults = []
     with tempfile.TemporaryDirectory() as scratch:

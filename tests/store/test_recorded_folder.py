@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from earlier_layout import write_earlier
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stored_cells import result
 
@@ -120,7 +120,7 @@ def _check(folder: Path, made: list[tuple[Recording, list[Prediction]]]) -> None
         assert cell.predictions(_gold(predictions)) == predictions[::-1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(recordings())
 def test_both_layouts_give_back_what_was_written(made: list[tuple[Recording, list[Prediction]]]) -> None:
     with _folders() as place:
@@ -136,7 +136,7 @@ def test_both_layouts_give_back_what_was_written(made: list[tuple[Recording, lis
             _check(place / "old", made)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(recordings(), recordings())
 def test_what_is_recorded_again_is_replaced_and_all_else_stays(
     first: list[tuple[Recording, list[Prediction]]], second: list[tuple[Recording, list[Prediction]]]

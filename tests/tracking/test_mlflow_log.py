@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from avebench.files.errors import AvebenchError
+from avebench.running.experiment_run import ExperimentRun
 from avebench.store.results import Store
 from avebench.tracking import mlflow_log, run_records, uploading
 from avebench.tracking.mlflow_log import log, sync
@@ -354,7 +355,8 @@ def tracked(out: Path, monkeypatch: pytest.MonkeyPatch, data: str = "demo", show
     monkeypatch.setattr(run_records, "_artifacts", lambda *_: TABLES)
     monkeypatch.setattr(run_records, "place", lambda plan: Path(data))
     results: Any = {cell.key: None}
-    return lambda: run_records.track(plan, Store(out), results, [], [], [], anew=False)
+    done = ExperimentRun([plan], Store(out), results, {})
+    return lambda: run_records.track(done, [], run_records.Attachments())
 
 
 def test_every_database_gets_the_results_also_one_made_anew(
