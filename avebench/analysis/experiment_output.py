@@ -25,9 +25,9 @@ from avebench.files.atomic import write_atomically
 from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan, make_plans
 from avebench.planning.request import Request
-from avebench.running.cell_run import TEST
 from avebench.running.devices import check_device
 from avebench.running.experiment_run import Execution, ExperimentRun, prepare, run_experiment
+from avebench.running.material import TEST
 from avebench.store.results import Result, Store
 from avebench.tables.figures import Figure, draw
 from avebench.tables.result_tables import result_table

@@ -19,9 +19,8 @@ from avebench.files.disk import unwritable
 from avebench.files.leftovers import sweep_tree
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan
-from avebench.running.cell_run import TEST
 from avebench.running.experiment_run import ExperimentRun
-from avebench.running.material import read_material
+from avebench.running.material import TEST, read_material
 from avebench.store import recorded
 from avebench.store.examplecounts import count_example
 from avebench.store.recorded import Recording, slug

@@ -90,9 +90,14 @@ class TextEncoder(nn.Module, UnitPieces):
             batch |= _windows(encoded, owner, batch["first"].shape)
         return batch
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """Return E (B, P, H) of `ids` (B, P): word, position and type embeddings after LayerNorm and dropout."""
-        embeddings: Tensor = self.model.embeddings(input_ids=ids)
+    def embed(self, ids: Tensor, types: Tensor | None = None) -> Tensor:
+        """Return E (B, P, H) of `ids` (B, P): word, position and type embeddings after LayerNorm and dropout.
+
+        `types` (B, P) are 0 without it, and where the encoder knows no other.
+        """
+        if types is not None and self.model.config.type_vocab_size < 2:
+            types = None
+        embeddings: Tensor = self.model.embeddings(input_ids=ids, token_type_ids=types)
         return embeddings
 
     def layers(self, embeddings: Tensor, mask: Tensor, batch: dict[str, Any] | None = None) -> tuple[Tensor, ...]:
@@ -170,7 +175,10 @@ class TextEncoder(nn.Module, UnitPieces):
 
     def forward(self, batch: dict[str, Any]) -> TextStates:
         """Return the last layer's states of the units and of [CLS], one for each text."""
-        last = self.last(batch)
+        return self.states_of(self.last(batch), batch)
+
+    def states_of(self, last: Tensor, batch: dict[str, Any]) -> TextStates:
+        """Return the states of units and of [CLS] from the last layer's (W, P, H) of a batch's pieces."""
         units, cls = self.pool(last, batch), last[:, 0]
         if "rows" not in batch:
             return TextStates(units, cls)

@@ -13,7 +13,8 @@ from avebench.files.errors import AvebenchError
 from avebench.planning.cells import keyed_config
 from avebench.planning.requested import Requested, read_requested
 from avebench.planning.settings import flattened
-from avebench.running.cell_run import FAILURE, TEST
+from avebench.running.cell_run import FAILURE
+from avebench.running.material import TEST
 from avebench.scoring.metrics import SCORER_VERSION
 from avebench.store.recorded import RecordedCell, recorded_cells, recorded_folders
 from avebench.store.results import Result, load_result

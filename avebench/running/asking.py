@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from avebench.contracts.examples import AttributeSchema, Example, gold_attributes
-from avebench.contracts.model import Negatives, Protocol
+from avebench.contracts.model import Negatives
 from avebench.contracts.seeds import derive_seed
 
 
@@ -24,7 +24,7 @@ class Asking:
 
     def __init__(
         self,
-        protocol: Protocol,
+        protocol: str,
         schema: AttributeSchema,
         train: Iterable[Example] = (),
         ranges: Mapping[str, frozenset[str]] | None = None,

@@ -19,8 +19,7 @@ from avebench.planning.cells import cell_name
 from avebench.planning.experiment import Row
 from avebench.planning.plan import Plan
 from avebench.planning.requested import note_requested
-from avebench.running.cell_run import TEST
-from avebench.running.material import Material, read_material
+from avebench.running.material import TEST, Material, read_material
 from avebench.running.missing_cells import run_missing, stored_results
 from avebench.scoring.metrics import SCORER_VERSION
 from avebench.store.examplecounts import ExampleCounts, attribute_counts, columns_of, count_example

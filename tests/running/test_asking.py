@@ -1,0 +1,133 @@
+"""What systems are asked for under each protocol, against the definitions; one training; the range of another row."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inprocess import avebench_here as avebench
+from made_up import gold_line, write_gold
+
+from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.running.asking import Asking, for_training, mean_asked
+
+SCHEMA = AttributeSchema(("Color", "Kind", "Size", "Fit"))
+
+
+def example(number: int, *values: str, absent: tuple[str, ...] = (), category: str | None = None) -> Example:
+    text = " ".join(f"{value.lower()}s" for value in values) or "nothing"
+    spans = tuple(Span(value, text.index(value.lower()), text.index(value.lower()) + 2) for value in values)
+    pairs = pairs_from_spans(text, spans)
+    return Example(str(number), text, (), spans, pairs, absent=frozenset(absent), category=category)
+
+
+TRAIN = [
+    example(0, "Color", category="tops"),
+    example(1, "Kind", "Size", category="tops"),
+    example(2, "Fit", absent=("Size",), category="shoes"),
+]
+
+
+def test_each_protocol_asks_for_what_it_says() -> None:
+    one = example(9, "Size", "Color", absent=("Fit",), category="tops")
+
+    def asked(protocol: str, example: Example = one, **more: Any) -> tuple[str, ...] | None:
+        return Asking(protocol, SCHEMA, TRAIN, **more).asked(example)
+
+    assert asked("native") is None
+    assert asked("all") == SCHEMA.attributes
+    assert asked("oracle") == ("Color", "Size")
+    assert asked("annotated") == ("Color", "Size", "Fit")
+    assert asked("category") == ("Color", "Kind", "Size")
+    assert asked("category", replace(one, category="hats")) == asked("category", replace(one, category=None))
+    assert asked("category", replace(one, category=None)) == SCHEMA.attributes
+    assert asked("predicted", ranges={"9": frozenset({"Fit", "Kind"})}) == ("Kind", "Fit")
+    assert asked("oracle", example(1, "Unheard")) == ("Unheard",)
+    assert mean_asked(Asking("oracle", SCHEMA).of([one, TRAIN[0]])) == 1.5
+    assert mean_asked([one]) is None
+
+
+def test_training_asks_for_what_is_there_and_for_so_many_that_are_not() -> None:
+    many = [replace(TRAIN[number % 3], id=str(number)) for number in range(300)]
+    for negatives in (0, 1, 3, 25, "all"):
+        for before, after in zip(many, for_training(many, SCHEMA, negatives, 0), strict=True):  # type: ignore[arg-type]
+            own = set(before.pairs)
+            others = set(after.asked or ()) - own
+            assert own <= set(after.asked or ()) and len(set(after.asked or ())) == len(after.asked or ())
+            assert len(others) == min(4 - len(own), 25 if negatives == "all" else negatives)
+            if negatives:
+                assert not before.absent or before.absent <= others  # What is known to be absent comes first.
+    drawn = Counter(name for one in for_training(many, SCHEMA, 1, 0) for name in set(one.asked or ()) - set(one.pairs))
+    assert all(20 < drawn[name] < 160 for name in SCHEMA.attributes)
+    assert for_training(many, SCHEMA, 1, 0) == for_training(many, SCHEMA, 1, 0) != for_training(many, SCHEMA, 1, 1)
+
+
+def lines(split: str) -> list[dict[str, Any]]:
+    values = [{"color": colour, "kind": kind} for colour in ("red", "blue") for kind in ("dress", "sundress")]
+    return [gold_line(f"{split}{n}", f"a {one['color']} {one['kind']}", one) for n, one in enumerate(values * 3)]
+
+
+TABLE = """
+title = "Asked"
+dataset = "jsonl"
+metrics = ["tag_f1"]
+[defaults.options]
+text_encoder = "{bert}"
+[defaults.options.training]
+steps = 4
+validate_every = 4
+batch_size = 8
+learning_rates = {{ default = 1e-2 }}
+[[rows]]
+label = "words"
+model = "dictionary"
+[[rows]]
+label = "all"
+model = "suopentag"
+protocol = "all"
+options = {{ hidden = 8 }}
+[[rows]]
+label = "oracle"
+model = "suopentag"
+protocol = "oracle"
+options = {{ hidden = 8 }}
+[[rows]]
+label = "predicted"
+model = "suopentag"
+protocol = "predicted"
+range_from = "words"
+options = {{ hidden = 8 }}
+"""
+
+
+def test_one_training_serves_all_protocols_and_a_range_comes_from_its_row(tmp_path: Path, tiny_bert: Path) -> None:
+    write_gold(tmp_path / "data", lines)
+    (tmp_path / "mine.toml").write_text(TABLE.format(bert=tiny_bert))
+    run = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--jobs", "2", "--format", "json")
+    done = avebench(tmp_path, *run, "--rows", "all,oracle,predicted")
+    assert done.returncode == 0, done.stderr
+    # The row that is not shown was run for its range; the weights stand in one cell alone.
+    assert len(list(tmp_path.glob("runs/cells/*/result.json"))) == 4
+    assert len(list(tmp_path.glob("runs/cells/*/weights.safetensors"))) == 1
+    again = avebench(tmp_path, *run)
+    assert again.returncode == 0 and "started" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('protocol = "oracle"', 'protocol = "native"'), "Row 'oracle': suopentag cannot be run under the protocol"),
+        (('range_from = "words"', ""), "protocol 'predicted' and range_from, the row that predicts, go together"),
+        (('range_from = "words"', 'range_from = "word"'), "range_from names the row 'word', which this table does"),
+        (('range_from = "words"', 'range_from = "all"'), "names the row 'all', which is itself told attributes"),
+        (('model = "dictionary"', 'model = "dictionary"\nprotocol = "all"'), "dictionary cannot be run under"),
+    ],
+)
+def test_protocols_that_cannot_be_are_refused(
+    tmp_path: Path, tiny_bert: Path, change: tuple[str, str], message: str
+) -> None:
+    write_gold(tmp_path / "data", lines)
+    (tmp_path / "mine.toml").write_text(TABLE.format(bert=tiny_bert).replace(*change))
+    done = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    assert done.returncode == 2 and message in done.stderr and not (tmp_path / "runs").exists()
