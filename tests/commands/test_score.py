@@ -250,7 +250,7 @@ def test_recorded_predictions_are_scored_as_they_were(tmp_path: Path) -> None:
         row["label"]: row["measured"]["value"]["value"] for row in json.loads(done.stdout)["rows"] if not row["section"]
     }
     (recorded,) = [cell.result() for cell in recorded_cells(folder) if (cell.row, cell.repetition) == ("+TEM", 2)]
-    assert scored == {name: metric.value for name, metric in recorded.scores.metrics.items()}
+    assert scored.items() >= {name: metric.value for name, metric in recorded.scores.metrics.items()}.items()
     for given, message in (
         ([], "holds the rows +ARM, +TEM, DRAM"),
         (["--row", "DRAN"], "Name one of them"),
