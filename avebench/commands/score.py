@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from avebench.commands.options import DataFolder, Format, Formats, Plugins, Read
 from avebench.files.errors import AvebenchError
 
 if TYPE_CHECKING:
+    from avebench.contracts.examples import Example
     from avebench.scoring.counts import Counts
     from avebench.scoring.prediction_files import Scores
     from avebench.tables.table import Table, TableRow
@@ -34,7 +36,9 @@ class Values(StrEnum):
 def score(
     predictions: Annotated[
         Path,
-        typer.Argument(help="Prediction JSONL, or BIO columns as CoNLL (gold, predicted); - is standard input."),
+        typer.Argument(
+            help="Prediction JSONL, BIO columns as CoNLL (gold, predicted), - for standard input, or a recorded folder."
+        ),
     ],
     gold: Annotated[Path | None, typer.Option(help="Gold JSONL, or a file of gold BIO columns.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Take the gold annotation from this data set instead.")] = None,
@@ -45,10 +49,15 @@ def score(
     values: Annotated[
         Values, typer.Option(help="How tagged tokens become values; released: word pieces, as DRAM's code does.")
     ] = Values.joined,
+    row: Annotated[str | None, typer.Option(help="Which row of a recorded folder.")] = None,
+    repetition: Annotated[int, typer.Option(min=0, help="Which repetition of it.")] = 0,
     plugin: Plugins = None,
     format: Formats = Format.terminal,
 ) -> None:
-    """Score anybody's predictions with the exact metrics."""
+    """Score anybody's predictions with the exact metrics.
+
+    Examples: avebench score predictions.jsonl --gold test.jsonl; avebench score results/table6/demo --row DRAM
+    """
     from avebench.data.opening import open_dataset
     from avebench.planning.settings import parse_settings
     from avebench.scoring.prediction_files import score_file
@@ -60,10 +69,40 @@ def score(
     examples = None
     if dataset is not None:
         examples = list(open_dataset(dataset, data, parse_settings(option or [])).read(split))
-    emit(
-        report_table(score_file(predictions, examples or gold, scheme.value, released=values is Values.released)),
-        format.value,
-    )
+    if row is not None or predictions.is_dir():
+        found = _recorded_scores(predictions, row, repetition, examples, data)
+    else:
+        found = score_file(predictions, examples or gold, scheme.value, released=values is Values.released)
+    emit(report_table(found), format.value)
+
+
+def _recorded_scores(
+    folder: Path, row: str | None, repetition: int, gold: Sequence[Example] | None, data: Path | None
+) -> Scores:
+    """Return the scores of one recorded repetition; `gold` is by default that of the data set it was recorded on."""
+    from avebench.data.opening import open_dataset
+    from avebench.scoring.prediction_files import score_predictions
+    from avebench.store.recorded import recorded_cells, slug
+
+    cells = recorded_cells(folder) if folder.is_dir() else []
+    known = list(dict.fromkeys(cell.row for cell in cells))
+    if not cells:
+        raise AvebenchError(f"{folder} holds no recorded results. Name a folder that `run --record` wrote.")
+    if row is None or slug(row) not in known:
+        raise AvebenchError(f"--row: {folder} holds the rows {', '.join(known)}. Name one of them.")
+    chosen = {cell.repetition: cell for cell in cells if cell.row == slug(row)}
+    if repetition not in chosen:
+        numbers = ", ".join(map(str, sorted(chosen)))
+        raise AvebenchError(f"--repetition {repetition}: recorded of {row} are {numbers}. Give one of these.")
+    result = chosen[repetition].result()
+    if gold is None:
+        dataset = open_dataset(result.dataset, data, result.dataset_options)
+        if dataset.fingerprint() != result.fingerprint:
+            raise AvebenchError(
+                f"The data set {result.dataset} here is another than was recorded in {folder}. Name its own by --data."
+            )
+        gold = list(dataset.read(result.split))
+    return score_predictions(gold, chosen[repetition].predictions(gold), f"{folder.name} {row} {repetition}")
 
 
 def report_table(report: Scores) -> Table:

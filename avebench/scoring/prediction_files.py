@@ -148,7 +148,12 @@ def score_file(
 
 def score_records(gold: Sequence[Example], predictions: Records, *, name: str = "predictions") -> Scores:
     """Return the scores of predictions that stand in memory; AvebenchError as `match_predictions`."""
-    return _scores(name, gold, match_predictions(predictions, gold), None, "head")
+    return score_predictions(gold, match_predictions(predictions, gold), name)
+
+
+def score_predictions(gold: Sequence[Example], predictions: Sequence[Prediction], name: str) -> Scores:
+    """Return the scores of predictions, called `name`, that stand in the order of the gold examples."""
+    return _scores(name, gold, predictions, None, "head")
 
 
 def _scores(

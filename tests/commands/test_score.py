@@ -15,6 +15,7 @@ from avebench.files.errors import AvebenchError
 from avebench.scoring.counts import Counts
 from avebench.scoring.metrics import METRICS
 from avebench.scoring.prediction_files import file_format, score_file
+from avebench.store.recorded import recorded_cells
 from avebench.tables.render import render
 
 GOLD = [
@@ -238,3 +239,24 @@ def test_values_of_tag_columns_are_joined_tokens_or_the_pieces_of_the_released_c
     (tmp_path / "p.jsonl").write_text("{}\n")
     refused = avebench_here(tmp_path, "score", "p.jsonl", "--gold", "p.jsonl", "--values", "released")
     assert refused.returncode == 2 and "--values released" in refused.stderr
+
+
+def test_recorded_predictions_are_scored_as_they_were(tmp_path: Path) -> None:
+    results = Path(__file__).parents[2] / "results"
+    folder = results / "table6/demo"
+    done = avebench_here(tmp_path, "score", str(folder), "--row", "+TEM", "--repetition", "2", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    scored = {
+        row["label"]: row["measured"]["value"]["value"] for row in json.loads(done.stdout)["rows"] if not row["section"]
+    }
+    (recorded,) = [cell.result() for cell in recorded_cells(folder) if (cell.row, cell.repetition) == ("+TEM", 2)]
+    assert scored.items() >= {name: metric.value for name, metric in recorded.scores.metrics.items()}.items()
+    for given, message in (
+        ([], "holds the rows +ARM, +TEM, DRAM"),
+        (["--row", "DRAN"], "Name one of them"),
+        (["--row", "DRAM", "--repetition", "9"], "recorded of DRAM are 0, 1, 2"),
+    ):
+        refused = avebench_here(tmp_path, "score", str(folder), *given)
+        assert refused.returncode == 2 and message in refused.stderr
+    empty = avebench_here(tmp_path, "score", str(results), "--row", "DRAM")
+    assert empty.returncode == 2 and "holds no recorded results" in empty.stderr
