@@ -234,14 +234,16 @@ def load_model(
     train_fraction: float | None = None,
     repetition: int | None = None,
     cell: str = "",
+    asked: Sequence[str] | None = None,
     device: str = "auto",
     out: AnyPath = "runs",
     plugins: Iterable[AnyPath] = (),
 ) -> LoadedModel:
     """Return a trained row of a table, which was run before, as a model with `predict(texts, images)`.
 
-    The arguments choose among several cells of the row, as the options of `avebench predict` do. AvebenchError if none,
-    or more than one, is trained under `out`; it says what there is, and the command that trains one.
+    The arguments choose among several cells of the row, as the options of `avebench predict` do; a query system is
+    `asked` for these attributes, by default for all. AvebenchError if no cell, or more than one, is trained under
+    `out`; it says what there is, and the command that trains one.
 
     >>> _ = run("table6", dataset="demo", rows=["dictionary"], out=OUT)
     >>> model = load_model("table6", "dictionary", out=OUT)
@@ -254,7 +256,9 @@ def load_model(
 
     _add_plugins(plugins)
     place = _path(out)
-    return load(Choice(str(experiment), row, place, dataset, train_fraction, repetition, cell, _path(data)), device)
+    return load(
+        Choice(str(experiment), row, place, dataset, train_fraction, repetition, cell, _path(data)), device, asked
+    )
 
 
 def _path(given: AnyPath | None) -> Any:

@@ -65,6 +65,9 @@ TrainedFraction = Annotated[
 ]
 Repetition = Annotated[int | None, typer.Option(min=0, help="Which repetition; default: the first, 0.")]
 CellKey = Annotated[str, typer.Option("--cell", help="First characters of a cell's key, where several are left.")]
+Asked = Annotated[
+    list[str] | None, typer.Option("--ask", help="An attribute that a query system is asked for; default: all.")
+]
 ProductText = Annotated[str | None, typer.Option("--text", help="The text of one product.")]
 ProductImage = Annotated[Path | None, typer.Option("--image", help="The picture of that product.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Print tracebacks.")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avebench.commands.options import (
+    Asked,
     CellKey,
     DataFolder,
     Device,
@@ -46,6 +47,7 @@ def predict(
     train_fraction: TrainedFraction = None,
     repetition: Repetition = None,
     cell: CellKey = "",
+    ask: Asked = None,
     data: DataFolder = None,
     missing_images: MissingPictures = None,
     device: Device = "auto",
@@ -71,7 +73,7 @@ def predict(
         raise AvebenchError("Give --input and --output for a file of products, or --text (and --image) for one.")
     register(plugin)
     result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell, data))
-    trained = load_trained(result, Store(out), device, data)
+    trained = load_trained(result, Store(out), device, data, ask)
     if input is not None and output is not None:
         missing = missing_images or MissingImages.error
         print(predict_file(trained, result.key, input, output, missing.value))

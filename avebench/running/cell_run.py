@@ -156,6 +156,7 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         split="test",
         train_fraction=cell.train_fraction,
         train_examples=len(material.train),
+        training_key=cell.training_key if cell.control is None and cell.training_key != cell.key else "",
         mean_asked=mean_asked(shown.test),
         repetition=cell.repetition,
         seed=_seed(cell),

@@ -59,7 +59,7 @@ class LoadedModel:
         ]
 
 
-def load_model(choice: Choice, device: str) -> LoadedModel:
-    """Return the trained row that is meant; AvebenchError if there is none, or more than one."""
+def load_model(choice: Choice, device: str, asked: Sequence[str] | None = None) -> LoadedModel:
+    """Return the trained row that is meant, asked for these attributes; AvebenchError if there is none, or several."""
     result = find_trained(choice)
-    return LoadedModel(load_trained(result, Store(choice.out), device, choice.data), result)
+    return LoadedModel(load_trained(result, Store(choice.out), device, choice.data, asked), result)

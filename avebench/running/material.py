@@ -84,19 +84,15 @@ def shown_to(cell: Cell, material: Material, schema: AttributeSchema, store: Sto
     """
     material = _with_control(cell, material)
     card = plugin("models", cell.model).card
-    if card.protocol == "native":
+    if card.protocol != "native":
+        train = for_training(material.train, schema, cell.config.get("negatives", 0), cell.repetition)
+        valid = Asking(card.protocol, schema, material.train).of(material.valid)
+        material = dataclasses.replace(material, train=train, valid=valid)
+    if cell.protocol == "native":
         return material
-    ranges = None
-    if cell.range_cell is not None:
-        ranges = _predicted_ranges(cell.range_cell, material, store)
+    ranges = None if cell.range_cell is None else _predicted_ranges(cell.range_cell, material, store)
     tested = Asking(cell.protocol, schema, material.train, ranges)
-    return dataclasses.replace(
-        material,
-        train=for_training(material.train, schema, cell.config["negatives"], cell.repetition),
-        valid=Asking(card.protocol, schema, material.train).of(material.valid),
-        left_out=tested.of(material.left_out),
-        test=tested.of(material.test),
-    )
+    return dataclasses.replace(material, left_out=tested.of(material.left_out), test=tested.of(material.test))
 
 
 def _predicted_ranges(cell: Cell, material: Material, store: Store) -> dict[str, frozenset[str]]:

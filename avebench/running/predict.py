@@ -63,7 +63,9 @@ def predict_file(
     """
     _check_files(source, target)
     notes: Counter[str] = Counter()
-    request = sha256([key, file_digest(source), missing_images, BLOCK])[:12]
+    request = sha256([key, file_digest(source), missing_images, BLOCK, *([trained.asked] if trained.asked else [])])[
+        :12
+    ]
     partial = target.with_name(f"{target.name}.{request}.part")
     products = read_products(source, trained.model.schema.units, missing_images, notes)
     try:

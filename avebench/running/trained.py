@@ -49,25 +49,32 @@ class Trained:
     model: Model
     record: Mapping[str, Any]
     device: str
+    asked: tuple[str, ...] | None = None
+    """What a query system is asked for, of every example; None: what each example says, and of others everything."""
 
     def predict(self, examples: Sequence[Example]) -> tuple[list[Prediction], LongTexts]:
         """Return the predictions in order, and how many examples run over the encoder's limit.
 
         The system sees no gold annotation.
         """
-        shown = [blind(example) for example in examples]
+        shown = [self.shown(example) for example in examples]
         if not isinstance(self.model.config, TrainedConfig):
             return self.model.predict(shown), LongTexts()
         model: Any = self.model
         encoded = [model.encode(example) for example in shown]
         return model.predict_encoded(encoded), self._long_texts(examples, encoded)
 
+    def shown(self, example: Example) -> Example:
+        """Return what the system sees of an example: no gold annotation, and what it is asked for."""
+        seen = blind(example)
+        return seen if self.asked is None else replace(seen, asked=self.asked)
+
     def long_texts(self, example: Example) -> LongTexts:
         """Return whether an example runs over the encoder's limit."""
         if not isinstance(self.model.config, TrainedConfig):
             return LongTexts()
         model: Any = self.model
-        return self._long_texts([example], [model.encode(blind(example))])
+        return self._long_texts([example], [model.encode(self.shown(example))])
 
     def _long_texts(self, examples: Sequence[Example], encoded: Sequence[Any]) -> LongTexts:
         model: Any = self.model
@@ -106,13 +113,23 @@ def restored(model: Any, folder: Path, device: str) -> Trained:
     return Trained(model.to(device).eval(), record, device)
 
 
-def load_trained(result: Result, store: Store, device: str = "auto", data: Path | None = None) -> Trained:
-    """Return the system of a finished cell.
+def load_trained(
+    result: Result,
+    store: Store,
+    device: str = "auto",
+    data: Path | None = None,
+    asked: Sequence[str] | None = None,
+) -> Trained:
+    """Return the system of a finished cell, which is `asked` for these attributes, or for all.
 
     `data` is looked at only for a cell that does not keep its attributes. AvebenchError if something is missing, or is
-    no longer what the cell was trained with.
+    no longer what the cell was trained with, and if a system is asked for attributes that cannot be.
     """
-    folder = store.folder(result.key)
+    if asked and plugin("models", result.model).card.protocol == "native":
+        raise AvebenchError(
+            f"--ask {asked[0]}: {result.model} finds attributes by itself and cannot be asked. Leave --ask out."
+        )
+    folder = store.folder(result.training_key or result.key)
     _check_unchanged(result)
     schema = _schema(folder, result, data)
     module = plugin("models", result.model).load()
@@ -130,7 +147,8 @@ def load_trained(result: Result, store: Store, device: str = "auto", data: Path 
         model = module.Model(config, schema, vocabulary)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _unfit(folder, f"its {VOCABULARY} fits no {result.model} ({type(error).__name__}: {error})") from None
-    return restored(model, folder, place) if isinstance(config, TrainedConfig) else Trained(model, CLOSED_FORM, place)
+    system = restored(model, folder, place) if isinstance(config, TrainedConfig) else Trained(model, CLOSED_FORM, place)
+    return replace(system, asked=tuple(dict.fromkeys(asked))) if asked else system
 
 
 def _check_unchanged(result: Result) -> None:
@@ -183,4 +201,4 @@ def explanations(trained: Trained, row: str) -> Callable[[Example], Explanation]
             f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
             "(avebench/contracts/explanation.py). Use 'avebench predict', or name a row of another system."
         )
-    return lambda example: replace(model.explain(blind(example)), example=example)
+    return lambda example: replace(model.explain(trained.shown(example)), example=example)

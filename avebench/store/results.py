@@ -85,6 +85,8 @@ class Result(BaseModel):
     """Share of the training products used."""
     train_examples: int
     """Training examples used."""
+    training_key: str = ""
+    """Key of the cell that was trained, where this one tests its system otherwise: asked for other attributes."""
     mean_asked: float | None = None
     """Mean number of attributes that the system was asked for of a test example; None if it is not asked."""
     repetition: int

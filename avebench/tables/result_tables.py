@@ -131,6 +131,12 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
 def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
     """Return which rows read texts that are too long to be read at once, and which might still rise."""
     notes = long_text_notes([(planned.row.label, found) for planned, found in rows])
+    asked = {
+        planned.row.label: [one.mean_asked for one in found if one.mean_asked is not None] for planned, found in rows
+    }
+    means = [f"{label} {sum(numbers) / len(numbers):.1f}" for label, numbers in asked.items() if numbers]
+    if means:
+        notes.append(f"Attributes asked for per example: {', '.join(means)}.")
     rising = []
     for planned, found in rows:
         last = sum(_ends_best(result) for result in found)

@@ -67,7 +67,7 @@ planned = true
 
 [[rows]]
 label = "told"
-model = "dictionary"
+model = "knowing"
 protocol = "oracle"
 """
 TEST_PRODUCTS = 60
@@ -399,7 +399,7 @@ def test_counts_that_do_not_add_up_are_refused(place: Path) -> None:
     ("names", "message"),
     [
         (("words", "wrods"), "has no row 'wrods'. Did you mean 'words'"),
-        (("words", "knowing"), "The model 'knowing' stands in several rows of 'Known beforehand': Six, two."),
+        (("words", "knowing"), "The model 'knowing' stands in several rows of 'Known beforehand': Six, two, told."),
         (("words", "WORDS"), "'WORDS' is the row 'words', which is named twice"),
         (("words", "later"), "not built yet"),
     ],

@@ -1,16 +1,20 @@
 """What systems are asked for under each protocol, against the definitions; one training; the range of another row."""
 
+import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from inprocess import avebench_here as avebench
 from made_up import gold_line, write_gold
 
-from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans, prediction_of
+from avebench.contracts.model import Model, ModelConfig
 from avebench.running.asking import Asking, for_training, mean_asked
+from avebench.running.trained import Trained
 
 SCHEMA = AttributeSchema(("Color", "Kind", "Size", "Fit"))
 
@@ -112,6 +116,39 @@ def test_one_training_serves_all_protocols_and_a_range_comes_from_its_row(tmp_pa
     assert len(list(tmp_path.glob("runs/cells/*/weights.safetensors"))) == 1
     again = avebench(tmp_path, *run)
     assert again.returncode == 0 and "started" not in again.stderr
+    assert "Attributes asked for per example: all 2.0, oracle 2.0, predicted 2.0." in json.loads(again.stdout)["notes"]
+    # Rows that were not trained themselves are used with the weights of the one that was.
+    predict = ("predict", "--experiment", "mine.toml", "--text", "a red dress", "--format", "json", "--row")
+    for row in ("all", "oracle", "predicted"):
+        asked = avebench(tmp_path, *predict, row, "--ask", "kind", "--ask", "never seen")
+        assert asked.returncode == 0, asked.stderr
+        assert {one["label"] for one in json.loads(asked.stdout)["rows"]} <= {"kind", "never seen"}
+    refused = avebench(tmp_path, *predict, "words", "--ask", "kind")
+    assert refused.returncode == 2 and "--ask kind: dictionary finds attributes by itself" in refused.stderr
+
+
+class Curious(Model):
+    """Answers with the names that it is asked for, and keeps what it was shown."""
+
+    seen: ClassVar[list[Example]] = []
+
+    @classmethod
+    def learn_vocabulary(cls, config: Any, schema: AttributeSchema, train: Sequence[Example]) -> dict[str, Any]:
+        return {}
+
+    def predict(self, examples: Sequence[Example]) -> list[Prediction]:
+        self.seen += examples
+        return [prediction_of(one, [Span(name, 0, 1) for name in one.asked or ()]) for one in examples]
+
+
+def test_what_is_asked_is_seen_and_the_gold_behind_it_is_not() -> None:
+    examples = Asking("oracle", SCHEMA).of(TRAIN)
+    model = Curious(ModelConfig(), SCHEMA, {})
+    found, _ = Trained(model, {}, "cpu").predict(examples)
+    assert [set(one.attributes) for one in found] == [{"Color"}, {"Kind", "Size"}, {"Fit"}]
+    assert not any(one.spans or one.pairs or one.absent for one in model.seen)
+    found, _ = Trained(model, {}, "cpu", asked=("Kind",)).predict(examples)
+    assert [set(one.attributes) for one in found] == [{"Kind"}] * 3
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ _CARD = """CARD = ModelCard(
     year=2026,
     modality="{modality}",
     family="test",
+    protocols=("oracle",),
     implementation=1,
 )
 """
