@@ -130,11 +130,15 @@ class EncoderConfig(TrainedConfig):
         return {"text_encoder": self.text_encoder}
 
 
-class QueryConfig(EncoderConfig):
-    """Options of a system over a pretrained text encoder that is asked for attributes (`Example.asked`)."""
+class QueryOptions(TrainedConfig):
+    """Options of a system that is asked for attributes (`Example.asked`)."""
 
     negatives: Negatives = 3
     """Attributes without a value that each training text is asked for beside its own, drawn once per repetition."""
+
+
+class QueryConfig(EncoderConfig, QueryOptions):
+    """Options of a system over a pretrained text encoder that is asked for attributes."""
 
 
 class Model(ABC):

@@ -40,9 +40,15 @@ SMALL = {"embedding_size": 16, "hidden_size": 16, "training": TRAINING}
 LSTM = {"encoder": "lstm", "embedding": 16, "lstm_hidden": 16, "min_count": 1, "training": TRAINING}
 SEES = {"image_encoder": "tiny_resnet", "image_size": 8}
 CRF = {"decoder": "bilstm-crf", "loss_reduction": "mean"}
+ADATAG = {"embedding": 16, "hidden": 16, "min_count": 1, "dropout": 0.1, "training": TRAINING}
 OPENTAG = {"embedding": 16, "hidden": 16, "attention_inner": 16, "min_count": 1, "dropout": 0.1}
 OPENTAG["training"] = TRAINING
 OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "adatag": [
+        {**ADATAG, "text_encoder": "tiny_bert"},
+        {**ADATAG, "attribute_vectors": "random", "tags": "bio"},
+        {**ADATAG, "attribute_vectors": "uncontextual", "vectors": "tiny_vectors"},
+    ],
     "attn-birnn": [SMALL, {**SMALL, "padded_length": None, "update": "separate", "digits": "keep"}],
     "aveqa": [
         BERT,
