@@ -55,7 +55,7 @@ CARD = ModelCard(
 )
 END = 3
 """Tag of the last unit of a value of several."""
-PAIRS_AT_ONCE = 512
+PAIRS_AT_ONCE = 4096
 INSTANCES, AT_ONCE = 64, 32
 """Most training texts that make the vector of an attribute, and how many of them are read together."""
 

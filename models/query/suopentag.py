@@ -35,7 +35,7 @@ from avebench.models.shared.encoder_model import EncoderModel
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.crf import CRF
 from avebench.nn.lstm import run_lstm
-from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.neural import Batch, move, parameters_by_home
 from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.unit_pieces import EncodedText
@@ -53,8 +53,8 @@ CARD = ModelCard(
     needs=("text encoder",),
     published_with="BERT-base",
 )
-PAIRS_AT_ONCE = 512
-"""Pairs of a text and an attribute that are decoded together at test."""
+PAIRS_AT_ONCE, NAMES_AT_ONCE = 4096, 64
+"""Pairs of a text and an attribute that are decoded together at test, and names that are read together."""
 
 
 class Config(QueryConfig, UnitStateOptions):
@@ -96,6 +96,7 @@ class Model(EncoderModel):
         self.text_encoder = TextEncoder(config.text_encoder, schema.units, config.pooling, long_texts=config.long_texts)
         self.text_encoder.requires_grad_(config.text_tuned)
         self._names = Names(self.text_encoder)
+        self._read_names: dict[str, Tensor] = {}
         size = self.text_encoder.hidden
         self.lstm = nn.LSTM(size, config.hidden, batch_first=True, bidirectional=True)
         self.names_lstm: nn.LSTM | None = None
@@ -134,37 +135,41 @@ class Model(EncoderModel):
         return parameters_by_home(self, {"text_encoder.": "text_encoder"})
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
-        """Return the batch of B texts, prefixed `text.`, the K different names, prefixed `name.`, and Q pairs of them.
+        """Return the batch of B texts as `TextEncoder.collate` makes it, `names`, the K different ones, and Q pairs.
 
         `pair_text` and `pair_name` (Q,) say which text and which name, `tags` (Q, S) the gold tags.
         """
-        different = list(dict.fromkeys(name for one in encoded for name in one.asked))
-        number = {name: place for place, name in enumerate(different)}
-        pairs = [(place, name) for place, one in enumerate(encoded) for name in one.asked]
-        texts = self.text_encoder.collate([one.text for one in encoded])
-        names = self.text_encoder.collate([self._names[name] for name in different]) if different else {}
+        names = list(dict.fromkeys(name for one in encoded for name in one.asked))
+        number = {name: place for place, name in enumerate(names)}
+        pairs = [(place, number[name]) for place, one in enumerate(encoded) for name in one.asked]
+        batch = self.text_encoder.collate([one.text for one in encoded])
         rows = [tags for one in encoded for tags in one.tags]
-        return {
-            **{f"text.{key}": value for key, value in texts.items()},
-            **{f"name.{key}": value for key, value in names.items()},
+        width = batch["first"].size(1)
+        return batch | {
+            "names": names,
             "pair_text": torch.tensor([place for place, _ in pairs], dtype=torch.long),
-            "pair_name": torch.tensor([number[name] for _, name in pairs], dtype=torch.long),
-            "tags": padded(rows, width=texts["first"].size(1)) if rows else torch.zeros(0, 1, dtype=torch.long),
+            "pair_name": torch.tensor([name for _, name in pairs], dtype=torch.long),
+            "tags": padded(rows, width=width) if rows else torch.zeros(0, width, dtype=torch.long),
             "encoded": list(encoded),
         }
 
-    def _states(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return H (B, S, 2h) of the texts and h_a (K, 2h) of the names."""
+    def _read(self, batch: Batch) -> Tensor:
+        """Return the unit states (B, S, H) of the encoder; a frozen one keeps no gradients."""
         with nullcontext() if self.config.text_tuned else torch.no_grad():
-            texts = self.text_encoder(_part(batch, "text.")).units
-            names = self.text_encoder(_part(batch, "name.")).units
-        states = run_lstm(self.lstm, texts, batch["text.lengths"])
-        lengths = batch["name.lengths"]
-        read = run_lstm(self.names_lstm or self.lstm, names, lengths)  # (K, M, 2h)
-        last = torch.tensor([max(length, 1) - 1 for length in lengths], device=read.device)
+            return self.text_encoder(batch).units
+
+    def _texts(self, batch: Batch) -> Tensor:
+        """Return H (B, S, 2h)."""
+        return run_lstm(self.lstm, self._read(batch), batch["lengths"])
+
+    def _attributes(self, names: Sequence[str]) -> Tensor:
+        """Return h_a (K, 2h) of names."""
+        device = self.linear.weight.device
+        batch = move(self.text_encoder.collate([self._names[name] for name in names]), device)
+        read = run_lstm(self.names_lstm or self.lstm, self._read(batch), batch["lengths"])  # (K, M, 2h)
+        last = torch.tensor([max(length, 1) - 1 for length in batch["lengths"]], device=device)
         size = self.config.hidden
-        ahead = read[torch.arange(len(read), device=read.device), last, :size]
-        return states, torch.cat([ahead, read[:, 0, size:]], dim=1)
+        return torch.cat([read[torch.arange(len(read), device=device), last, :size], read[:, 0, size:]], dim=1)
 
     def emissions(self, states: Tensor, attributes: Tensor) -> Tensor:
         """Return the tag scores (Q, S, 3) of text states H (Q, S, 2h) for the attributes h_a (Q, 2h) of pairs."""
@@ -172,29 +177,56 @@ class Model(EncoderModel):
         scores: Tensor = self.linear(self.dropout(torch.cat([states, attention * states], dim=2)))
         return scores
 
+    def emissions_of_all(self, states: Tensor, attributes: Tensor) -> Tensor:
+        """Return the tag scores (B, K, S, 3) of texts H (B, S, 2h) for all attributes h_a (K, 2h), without dropout.
+
+        The layer over m is one over h and one over a h, and a is a number: both are made once per text.
+        """
+        near = functional.normalize(states, dim=2) @ functional.normalize(attributes, dim=1).t()  # (B, S, K)
+        plain, near_part = self.linear.weight.chunk(2, dim=1)
+        scores = (states @ plain.t() + self.linear.bias).unsqueeze(1)
+        return scores + near.transpose(1, 2).unsqueeze(3) * (states @ near_part.t()).unsqueeze(1)
+
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return `crf`, the mean negative log-likelihood over the pairs of texts and attributes."""
-        if not len(batch["pair_text"]):
+        if not batch["names"]:
             return {"crf": self.crf.start_transitions.sum() * 0}
-        states, names = self._states(batch)
+        states, names = self._texts(batch), self._attributes(batch["names"])
         mask = self._mask(batch)[batch["pair_text"]]
         emissions = self.emissions(states[batch["pair_text"]], names[batch["pair_name"]])
         return {"crf": -self.crf(emissions, batch["tags"], mask, "mean")}
 
     def _mask(self, batch: Batch) -> Tensor:
-        first = batch["text.first"]
-        return prefix_mask(batch["text.lengths"], first.size(1), first.device)
+        return prefix_mask(batch["lengths"], batch["first"].size(1), batch["first"].device)
+
+    @torch.inference_mode()
+    def predict_encoded(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return one prediction per text; every name that is asked for is read once."""
+        training = self.training
+        self.eval()
+        names = list(dict.fromkeys(name for one in encoded for name in one.asked))
+        parts = [
+            self._attributes(names[start : start + NAMES_AT_ONCE]) for start in range(0, len(names), NAMES_AT_ONCE)
+        ]
+        self._read_names = dict(zip(names, torch.cat(parts), strict=True)) if names else {}
+        try:
+            return super().predict_encoded(encoded)
+        finally:
+            self._read_names = {}
+            self.train(training)
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Return one prediction per text: the spans that are found for every attribute that is asked for."""
         encoded: list[Encoded] = batch["encoded"]
+        names: list[str] = batch["names"]
         paths: list[list[int]] = []
-        if len(batch["pair_text"]):
-            states, names = self._states(batch)
-            mask = self._mask(batch)
+        if names:
+            known = self._read_names
+            vectors = torch.stack([known[name] for name in names]) if known else self._attributes(names)
+            every, mask = self.emissions_of_all(self._texts(batch), vectors), self._mask(batch)
             pairs = zip(batch["pair_text"].split(PAIRS_AT_ONCE), batch["pair_name"].split(PAIRS_AT_ONCE), strict=True)
             for texts, asked in pairs:
-                paths += self.crf.decode(self.emissions(states[texts], names[asked]), mask[texts])
+                paths += self.crf.decode(every[texts, asked], mask[texts])
         rows = iter(paths)
         return [self._prediction(one, {name: next(rows) for name in one.asked}) for one in encoded]
 
@@ -205,7 +237,3 @@ class Model(EncoderModel):
             tags = [("O", f"B-{name}", f"I-{name}")[tag] for tag in path]
             found[name] = tags_to_spans(tags, tokens[: len(tags)], scheme)
         return answered(encoded.example, found)
-
-
-def _part(batch: Batch, prefix: str) -> Batch:
-    return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = ("start", "viterbi", "scoring", "compare", "loop", "range", "slots", "mae", "features")
+PARTS = ("start", "viterbi", "scoring", "compare", "loop", "range", "slots", "mae", "features", "asked")
 
 
 def main() -> None:

@@ -132,3 +132,13 @@ def test_a_frozen_encoder_stays_as_it_is(tiny_bert: Path) -> None:
     model(move(batch, torch.device("cpu")))["crf"].backward()
     assert all(parameter.grad is None for parameter in model.text_encoder.parameters())
     assert model.lstm.weight_ih_l0.grad is not None
+
+
+def test_scores_of_all_attributes_at_once_are_those_of_the_pairs(tiny_bert: Path) -> None:
+    model = build(tiny_bert)
+    states, attributes = torch.randn(2, 4, 10).double(), torch.randn(3, 10).double()
+    every = model.emissions_of_all(states, attributes)
+    for text in range(2):
+        for attribute in range(3):
+            pair = model.emissions(states[text : text + 1], attributes[attribute : attribute + 1])
+            assert torch.allclose(every[text, attribute], pair[0], atol=1e-12)
