@@ -156,7 +156,8 @@ class Model(EncoderModel):
     def _read(self, batch: Batch) -> Tensor:
         """Return the unit states (B, S, H) of the encoder; a frozen one keeps no gradients."""
         with nullcontext() if self.config.text_tuned else torch.no_grad():
-            return self.text_encoder(batch).units
+            units: Tensor = self.text_encoder(batch).units
+        return units
 
     def _texts(self, batch: Batch) -> Tensor:
         """Return H (B, S, 2h)."""
