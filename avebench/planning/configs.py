@@ -58,7 +58,6 @@ def resolve(row: Row, around: Layers) -> ResolvedRow:
     not have are passed over and reported in `unknown` (of the command line). The row's own options must all fit.
     """
     system = plugin("models", row.model)
-    _check_protocol(row, system)
     profile = profile_options(around.profile, around.train_fraction)
     layers = [profile, around.defaults, row.options_of(around.profile), around.settings]
     memo = (
@@ -101,9 +100,10 @@ def _resolve(system: Plugin, row: Row, layers: Sequence[Mapping[str, Any]]) -> d
     return {"config": config.model_dump(mode="json"), "pretrained": dict(config.pretrained()), "unknown": unknown}
 
 
-def _check_protocol(row: Row, system: Plugin) -> None:
+def check_protocol(resolved: ResolvedRow) -> None:
     """Raise AvebenchError if a row's system cannot have the protocol of the row."""
-    possible = dict.fromkeys([system.card.protocol, *system.card.protocols])
+    row, card = resolved.row, resolved.system.card
+    possible = dict.fromkeys([card.protocol, *card.protocols])
     if row.protocol not in possible:
         raise AvebenchError(
             f"Row '{row.label}': {row.model} cannot be run under the protocol '{row.protocol}'. "

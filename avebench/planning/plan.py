@@ -8,7 +8,7 @@ from typing import Any
 
 from avebench.files.errors import AvebenchError
 from avebench.planning.cells import Cell, cells_of
-from avebench.planning.configs import Layers, ResolvedRow, check_settings, resolve
+from avebench.planning.configs import Layers, ResolvedRow, check_protocol, check_settings, resolve
 from avebench.planning.data_choice import MADE_UP, DataChoice, choose_data
 from avebench.planning.experiment import Experiment, Row
 from avebench.planning.experiment_files import experiment_path, load_experiment
@@ -82,6 +82,8 @@ def _plans(name: str, experiment: Experiment, request: Request, fractions: Seque
         around = Layers(profile, request.settings, experiment.defaults.options, fraction)
         resolved = {row.label: resolve(row, around) for row in rows if not row.planned}
         check_settings(list(resolved.values()))
+        for one in resolved.values():
+            check_protocol(one)
         planned = tuple(_planned(row, resolved.get(row.label), around, data, request, experiment) for row in rows)
         _check_rows(planned)
         plans.append(Plan(name, experiment, data, fraction, banner, planned, request.settings))
