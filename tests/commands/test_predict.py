@@ -254,7 +254,8 @@ class Meanwhile:
     """A system that does something else when it is asked for its second block."""
 
     def __init__(self, trained: Trained, act: Callable[[], None]) -> None:
-        self.model, self._trained, self._act, self._calls = trained.model, trained, act, 0
+        self.model, self.asked = trained.model, trained.asked
+        self._trained, self._act, self._calls = trained, act, 0
 
     def predict(self, examples: Any) -> Any:
         self._calls += 1
