@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Recording:
     counts: Sequence[ExampleCounts]
 
 
-class RecordedCell:
+class RecordedCell(ABC):
     """One repetition of a row as recorded; each part is read when it is asked for.
 
     `file`, `predictions_file` and `counts_file` are where the parts lie, for messages. AvebenchError names the one that
@@ -74,25 +75,25 @@ class RecordedCell:
     predictions_file: Path
     counts_file: Path
 
+    @abstractmethod
     def result(self) -> Result:
         """Return the result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def holds(self, keys: Iterable[str]) -> bool:
         """Return whether the result may be of one of these cells; dearer things need not be read if not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def counts(self) -> Sequence[ExampleCounts]:
         """Return the counts of the examples."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predictions(self, gold: Sequence[Example]) -> list[Prediction]:
         """Return the predictions in the order of `gold`, whose texts the values come from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def records(self) -> list[dict[str, Any]]:
         """Return the text-free predictions as JSON objects."""
-        raise NotImplementedError
 
 
 def recorded_cells(folder: Path) -> list[RecordedCell]:
