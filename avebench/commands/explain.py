@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avebench.commands.options import (
-    Asked,
     CellKey,
     DataFolder,
     Device,
@@ -48,7 +47,6 @@ def explain(
     train_fraction: TrainedFraction = None,
     repetition: Repetition = None,
     cell: CellKey = "",
-    ask: Asked = None,
     data: DataFolder = None,
     device: Device = "auto",
     out: Out = RUNS,
@@ -69,7 +67,7 @@ def explain(
     register(plugin)
     result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell, data))
     shown = None if example is None else example_of(result, split, example, data)
-    trained = load_trained(result, Store(out), device, data, ask)
+    trained = load_trained(result, Store(out), device, data)
     explanation = explanations(trained, row)(shown or single_product(text or "", image, trained))
     show(explanation, row, format.value)
     for line in trained.long_texts(explanation.example).said():

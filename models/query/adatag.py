@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -237,8 +238,6 @@ class Model(NeuralModel):
 def _uncontextual(config: Config, schema: AttributeSchema, train: Sequence[Example]) -> dict[str, list[float]]:
     """Return [name; value] of every attribute: means of the word vectors of its name, and of its values' words."""
     assert config.vectors is not None
-    from pathlib import Path
-
     words, table = read_vectors(Path(config.vectors))
     place = {word: row for row, word in enumerate(words)}
 

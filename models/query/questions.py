@@ -19,7 +19,10 @@ def asked_of(example: Example, schema: AttributeSchema) -> tuple[str, ...]:
 
 def tags_for(example: Example, attribute: str) -> list[int]:
     """Return the tags (S,) of the example's units for one attribute: O, B, I."""
-    tags, _ = spans_to_tags([span for span in example.spans if span.attribute == attribute], example.tokens)
+    spans = [span for span in example.spans if span.attribute == attribute]
+    if not spans:
+        return [OUTSIDE] * len(example.tokens)
+    tags, _ = spans_to_tags(spans, example.tokens)
     return [OUTSIDE if tag == "O" else BEGIN if tag.startswith("B") else INSIDE for tag in tags]
 
 
