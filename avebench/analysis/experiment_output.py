@@ -117,10 +117,18 @@ def write_figures(output: ExperimentOutput, folder: Path, name: str) -> list[Pat
 def experiment_tables(request: Request, execution: Execution) -> tuple[ExperimentRun, Sequence[Table]]:
     """Run an experiment for a program, which draws and records nothing; return the run and the tables of its output."""
     check_device(execution.device)
-    plans, store = make_plans(request), Store(request.out)
-    prepare([plans], store, fresh=request.fresh)
-    done = run_experiment(plans, store, execution)
+    plans = make_plans(request)
+    prepare([plans], Store(request.out), fresh=request.fresh)
+    done, output, _ = finish_experiment(plans, request, execution)
+    return done, output.tables
+
+
+def finish_experiment(
+    plans: Sequence[Plan], request: Request, execution: Execution
+) -> tuple[ExperimentRun, ExperimentOutput, Costs | None]:
+    """Train and measure what an experiment lacks; return the run, what it shows, and the costs of one that has some."""
+    done = run_experiment(plans, Store(request.out), execution)
     if done.experiment.cost is None:
-        return done, experiment_output(done).tables
+        return done, experiment_output(done), None
     costs = measure_costs(done.experiment, request, execution.device)
-    return done, cost_output(done.experiment, costs).tables
+    return done, cost_output(done.experiment, costs), costs

@@ -169,19 +169,12 @@ def _plan_all(request: Request) -> tuple[list[list[Plan]], dict[str, str]]:
 
 def _run_experiment(plans: Sequence[Plan], request: Request, options: RunOptions) -> int:
     """Train and measure what an experiment lacks, show, record and track it; return the exit code."""
-    from avebench.analysis.experiment_output import cost_output, experiment_output
-    from avebench.analysis.range_cost.measuring import measure_costs
+    from avebench.analysis.experiment_output import finish_experiment
     from avebench.analysis.recording import record
     from avebench.planning.cells import cell_name
-    from avebench.running.experiment_run import run_experiment
-    from avebench.store.results import Store
     from avebench.tracking.run_records import track
 
-    done = run_experiment(plans, Store(request.out), options.execution)
-    costs = None
-    if done.experiment.cost is not None:
-        costs = measure_costs(done.experiment, request, options.execution.device)
-    output = experiment_output(done) if costs is None else cost_output(done.experiment, costs)
+    done, output, costs = finish_experiment(plans, request, options.execution)
     _show(output, done, options)
     attachments = _draw(output, done, options)
     for failure in dict.fromkeys(done.failures.values()):
