@@ -81,7 +81,7 @@ def load_dataset(
     >>> {name: sorted(values) for name, values in example.pairs.items()}
     {'material': ['corduroy'], 'closure': ['buckle']}
     >>> list(dataset.to_pandas("test").columns[:3])
-    ['id', 'text', 'product_id']
+    ['id', 'text', 'tokens']
     """
     from avebench.data.opening import open_dataset
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from avebench.planning.requirements import Encoder, Requirements, Trial, require
 from avebench.running.devices import threads
 from avebench.store.provenance import hardware, revision, versions
 from avebench.tables.table import Column, Section, Table, TableRow
-from avebench.tables.terminal import print_table
 
 FURTHER_LIBRARIES = ("mlflow", "pandas", "pydantic", "rich", "matplotlib")
 GIGABYTE = 1e9
@@ -183,17 +181,6 @@ def _ability(name: str, needed: Requirements) -> Ability:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Shown
-
-
-def show(findings: Findings, format: str) -> None:
-    """Print what was found, as tables or as one JSON object."""
-    if format == "json":
-        print(json.dumps(asdict(findings), indent=1, ensure_ascii=False))
-        return
-    for place, table in enumerate(tables(findings)):
-        if place:
-            print()
-        print_table(table)
 
 
 def tables(findings: Findings) -> list[Table]:

@@ -168,11 +168,11 @@ def example_record(example: Example) -> dict[str, Any]:
     record: dict[str, Any] = {
         "id": example.id,
         "text": example.text,
-        "product_id": example.product_id or example.id,
         "tokens": [list(token) for token in example.tokens],
         "spans": [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans],
         "pairs": {attribute: sorted(values) for attribute, values in example.pairs.items()},
         "absent": sorted(example.absent),
+        "product_id": example.product_id or example.id,
     }
     if example.category is not None:
         record["category"] = example.category

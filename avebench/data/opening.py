@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from avebench.contracts.dataset import SPLITS, Dataset, DatasetCard
-from avebench.contracts.examples import Example, pairs_from_spans
+from avebench.contracts.examples import Example, example_record, pairs_from_spans
 from avebench.contracts.registry import plugin, plugins
 from avebench.data.annotation import Audit, audit, leak_sentences, reach_sentences, same_id_sentence
 from avebench.data.owndata import describe_folder
@@ -240,17 +240,14 @@ def _gold_line(example: Example, pictures: Path | None) -> dict[str, Any]:
             f"The example '{example.id}' has a tag that training does not have, mapped as the slot-filling protocol "
             "does. Gold JSONL cannot hold it: give --option unseen=keep."
         )
-    line: dict[str, Any] = {"id": example.id, "text": example.text}
-    line["tokens"] = [list(token) for token in example.tokens]  # Whatever units the next reader would cut.
-    line["spans"] = [{"attribute": span.attribute, "start": span.start, "end": span.end} for span in example.spans]
-    if example.pairs != pairs_from_spans(example.text, example.spans):
-        line["pairs"] = {attribute: sorted(values) for attribute, values in example.pairs.items()}
-    if example.absent:
-        line["absent"] = sorted(example.absent)
-    if example.product_id not in ("", example.id):
-        line["product_id"] = example.product_id
-    if example.category is not None:
-        line["category"] = example.category
+    line = example_record(example)  # With its tokens: whatever units the next reader would cut.
+    filled_in = {
+        "pairs": example.pairs == pairs_from_spans(example.text, example.spans),
+        "absent": not example.absent,
+        "product_id": example.product_id in ("", example.id),
+        "image": True,
+    }
+    line = {key: value for key, value in line.items() if not filled_in.get(key)}
     source = example.picture.source if example.picture is not None else None
     if pictures is not None and isinstance(source, Path) and source.is_relative_to(pictures):
         line["image"] = f"images/{source.relative_to(pictures).as_posix()}"
