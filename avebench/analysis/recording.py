@@ -78,12 +78,12 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
 def _recordings(plan: Plan, store: Store, results: Mapping[str, Result]) -> Iterator[Recording]:
     """Yield every finished cell of a plan as it is recorded."""
     dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
-    read = cache(lambda repetition: read_material(dataset, plan.train_fraction, repetition))
+    read = cache(lambda repetition, held_out: read_material(dataset, plan.train_fraction, repetition, held_out))
     for planned in plan.rows:
         for cell in planned.cells:
             if cell.key not in results:
                 continue
-            material = read(cell.repetition)
+            material = read(cell.repetition, cell.held_out)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
             yield Recording(
                 slug(planned.row.label),

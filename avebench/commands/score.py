@@ -80,6 +80,7 @@ def _recorded_scores(
     folder: Path, row: str | None, repetition: int, gold: Sequence[Example] | None, data: Path | None
 ) -> Scores:
     """Return the scores of one recorded repetition; `gold` is by default that of the data set it was recorded on."""
+    from avebench.contracts.held_out import only
     from avebench.data.opening import open_dataset
     from avebench.scoring.prediction_files import score_predictions
     from avebench.store.recorded import recorded_cells, slug
@@ -101,7 +102,7 @@ def _recorded_scores(
             raise AvebenchError(
                 f"The data set {result.dataset} here is another than was recorded in {folder}. Name its own by --data."
             )
-        gold = list(dataset.read(result.split))
+        gold = only(list(dataset.read(result.split)), result.held_out_attributes)
     return score_predictions(gold, chosen[repetition].predictions(gold), f"{folder.name} {row} {repetition}")
 
 

@@ -32,7 +32,8 @@ class ModelCard:
     says that it learns from values that are marked in the text; without it, value strings (pairs) are enough.
 
     `protocol` is what the system is told at test time, and in the validation of its training. A system that is asked
-    for attributes may be tested under the `protocols` as well, without being trained for each.
+    for attributes may be tested under the `protocols` as well, without being trained for each. `open_attributes` says
+    that it can be asked for any name, also of an attribute that training does not have.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelCard:
     implementation: int
     protocol: Protocol = "native"
     protocols: tuple[Protocol, ...] = ()
+    open_attributes: bool = False
     needs: tuple[str, ...] = ()
     needs_spans: bool = True
     published_with: str = ""
@@ -135,6 +137,9 @@ class QueryOptions(TrainedConfig):
 
     negatives: Negatives = 3
     """Attributes without a value that each training text is asked for beside its own, drawn once per repetition."""
+    cap: int | None = Field(default=None, ge=1)
+    """Most attributes that a test or validation text is asked for where nothing of it is told (all, category): those
+    that most training texts have. None: all of them, be they thousands."""
 
 
 class QueryConfig(EncoderConfig, QueryOptions):

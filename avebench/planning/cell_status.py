@@ -26,6 +26,7 @@ def estimated_seconds(cell: Cell, history: Sequence[Result]) -> float | None:
         if result.model == cell.model
         and keyed_config(result.config) == keyed_config(cell.config)
         and result.control == cell.control
+        and result.held_out == cell.held_out
         and result.fingerprint == cell.data.fingerprint
         and result.train_fraction == cell.train_fraction
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from avebench.contracts.controls import Control
+from avebench.contracts.held_out import HeldOut
 from avebench.files.digests import sha256
 from avebench.nn.weights import Kind, weights_digest
 from avebench.planning.configs import Layers, ResolvedRow
@@ -21,7 +22,7 @@ def kind_of(role: str) -> Kind:
     return KINDS.get(role, "files")
 
 
-LATER_OPTIONS: dict[str, Any] = {"long_texts": "window"}
+LATER_OPTIONS: dict[str, Any] = {"long_texts": "window", "cap": None}
 """Options that came after results had been recorded, with the values that stay out of keys: they change nothing there.
 
 Where texts are over the limit, `long_texts` does: a result made before it says that it was cut (`Result.over_limit`).
@@ -55,6 +56,8 @@ class Cell:
     control: Control | None
     range_cell: Cell | None = None
     """With the protocol `predicted`: the cell whose predicted attributes are asked for."""
+    held_out: HeldOut | None = None
+    """Attributes that the cell is tested on alone."""
 
 
 def cell_name(cell: Cell) -> str:
@@ -84,12 +87,17 @@ def cells_of(
         "train_fraction": around.train_fraction,
         "data": data.fingerprint,
     }
-    control = {} if row.control is None else {"control": row.control.model_dump()}
-    trained = {"protocol": card.protocol} | (control if row.control is not None and row.control.training else {})
+    apart: dict[str, Any] = {}
+    trained: dict[str, Any] = {"protocol": card.protocol}
+    for name, difference in (("control", row.control), ("held_out", row.held_out)):
+        if difference is not None:
+            apart[name] = difference.model_dump()
+            if difference.training:
+                trained[name] = apart[name]
     keys = [{"range": cell.key} for cell in ranges] or [{}] * repetitions
     return [
         Cell(
-            key=sha256({**content, **control, **keys[repetition], "repetition": repetition}),
+            key=sha256({**content, **apart, **keys[repetition], "repetition": repetition}),
             training_key=sha256({**content, **trained, "repetition": repetition}),
             row=row.label,
             model=card.name,
@@ -104,6 +112,7 @@ def cells_of(
             repetition=repetition,
             control=row.control,
             range_cell=ranges[repetition] if ranges else None,
+            held_out=row.held_out,
         )
         for repetition in range(repetitions)
     ]

@@ -101,13 +101,25 @@ def _resolve(system: Plugin, row: Row, layers: Sequence[Mapping[str, Any]]) -> d
 
 
 def check_protocol(resolved: ResolvedRow) -> None:
-    """Raise AvebenchError if a row's system cannot have the protocol of the row."""
+    """Raise AvebenchError if a row's system cannot have the protocol of the row, or answers for no held-out name."""
     row, card = resolved.row, resolved.system.card
     possible = dict.fromkeys([card.protocol, *card.protocols])
     if row.protocol not in possible:
         raise AvebenchError(
             f"Row '{row.label}': {row.model} cannot be run under the protocol '{row.protocol}'. "
             f"Give protocol = one of {', '.join(possible)}."
+        )
+    if row.held_out is None:
+        return
+    if row.protocol not in {"native", "all", "annotated", "oracle"}:
+        raise AvebenchError(
+            f"Row '{row.label}': under the protocol '{row.protocol}' nobody is asked for attributes that training does "
+            "not have. Give protocol = all, annotated or oracle beside held_out."
+        )
+    if row.held_out.training and not card.open_attributes:
+        raise AvebenchError(
+            f"Row '{row.label}': {row.model} knows the attributes of its training alone, so that none can be held out "
+            "of it. Give held_out = { training = false }, or a system that can be asked for any name."
         )
 
 

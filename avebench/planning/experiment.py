@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from avebench.contracts.controls import Control
+from avebench.contracts.held_out import HeldOut
 from avebench.contracts.model import Protocol
 from avebench.files.errors import AvebenchError, near_matches
 from avebench.scoring.metrics import METRICS
@@ -104,6 +105,8 @@ class Row(BaseModel):
     """With the protocol `predicted`: the label of the row of this table whose predicted attributes are asked for."""
     control: Control | None = None
     """Other pictures than the examples' own."""
+    held_out: HeldOut | None = None
+    """Attributes that training does not have, on which alone the row is tested."""
     reference: bool = False
     """A row that is not in the paper: the floor and the text-only row of every table."""
     planned: bool = False
@@ -240,6 +243,8 @@ class Experiment(BaseModel):
                 raise ValueError(
                     f"{field}: " + ("it is missing or empty" if wanted else f"with '{kind}' there is none")
                 )
+        if kind in {"sweep", "attention", "cost"} and any(row.held_out for row in self.rows):
+            raise ValueError(f"rows: '{kind}' is of all attributes. Leave held_out out")
         if any(not SWEEP_FROM <= threshold < 1 for threshold in self.thresholds):
             raise ValueError(f"thresholds: each lies from {SWEEP_FROM}, the least score of a candidate, up to below 1")
         if any(not 0 < fraction <= 1 for fraction in self.train_fractions):

@@ -90,7 +90,8 @@ def is_cell_of(result: Result, requested: Sequence[Requested], row: Row, name: s
     The row must come to the cell's config as it stands in the table, or under what the command line set when the cell
     was `requested`. Where that was not kept, a row is taken at its word, and another one must be the same as it.
     """
-    if (result.model, result.protocol, result.control) != (row.model, row.protocol, row.control):
+    own_test = (row.model, row.protocol, row.control, row.held_out)
+    if (result.model, result.protocol, result.control, result.held_out) != own_test:
         return False
     fraction = result.train_fraction
     own = _resolved(experiment, row, result.profile, {}, fraction)

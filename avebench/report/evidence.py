@@ -13,6 +13,7 @@ from avebench.analysis.comparison.comparability import check_totals
 from avebench.analysis.comparison.contrasts import metric_intervals
 from avebench.analysis.sweep import Known, Swept, swept_families
 from avebench.contracts.examples import Example, Prediction
+from avebench.contracts.held_out import only
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
@@ -46,7 +47,7 @@ class Examiner:
     def __init__(self, data: Path | None, metrics: Iterable[str] = ()) -> None:
         self._data = data
         self._families = swept_families(metrics)
-        self._gold: dict[tuple[str, str, str], list[Example] | str] = {}
+        self._gold: dict[tuple[str, str, str, tuple[str, ...]], list[Example] | str] = {}
         self._known: dict[str, Evidence] = {}
         self._swept: dict[int, Known] = {}
         self._intervals: dict[tuple[str, ...], dict[str, Interval]] = {}
@@ -70,7 +71,7 @@ class Examiner:
 
     def gold(self, result: Result) -> list[Example] | str:
         """Return the examples that a result is of, or why they are not at hand."""
-        place = (result.dataset, result.fingerprint, result.split)
+        place = (result.dataset, result.fingerprint, result.split, result.held_out_attributes)
         if place not in self._gold:
             self._gold[place] = self._read_gold(result)
         return self._gold[place]
@@ -81,7 +82,7 @@ class Examiner:
             try:
                 dataset = open_dataset(result.dataset, folder, result.dataset_options)
                 if dataset.fingerprint() == result.fingerprint:
-                    return list(dataset.read(result.split))
+                    return only(list(dataset.read(result.split)), result.held_out_attributes)
                 reason = f"The data set {result.dataset} here is another than the one that was measured on."
             except AvebenchError as error:
                 # What --data names may be the folder of another data set.

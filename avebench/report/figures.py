@@ -55,7 +55,7 @@ def learning_curves(plan: Plan, results: Mapping[str, Result]) -> list[Drawing]:
         (number, planned.row.label, [result.history for result in found])
         for number, (planned, found) in enumerate(measured_rows(plan, results))
         # A row that tests another row's trained system has that one's history.
-        if planned.row.control is None or planned.row.control.training
+        if all(other is None or other.training for other in (planned.row.control, planned.row.held_out))
     ]
     metric = headline(plan.experiment.metrics)
     shown = HEADINGS.get(metric, metric)

@@ -48,6 +48,7 @@ def _highest(stored_table: StoredTable) -> str | None:
         planned.row.label: summary.mean
         for planned, found in measured_rows(stored_table.plan, stored_table.results)
         if planned.row.control is None
+        and planned.row.held_out is None
         and planned.row.protocol not in MARKED_PROTOCOLS
         and (summary := summary_of(found, (metric_value(result, metric) for result in found)))
     }

@@ -113,4 +113,5 @@ def _options(result: Result) -> dict[str, str]:
         **weights,
         "protocol": result.protocol,
         "control": str(result.control),
+        "held out": str(result.held_out),
     }

@@ -161,7 +161,15 @@ def _rebuilt(name: str, found: Sequence[FoundCell]) -> Experiment:
     some = next(iter(results.values()))
     metrics = [metric for metric in USUAL_METRICS if metric in some.scores.metrics]
     rows = [
-        Row(label=label, model=result.model, preset=result.preset, protocol=result.protocol, control=result.control)  # type: ignore[arg-type]  # A result was a row.
+        Row(
+            label=label,
+            model=result.model,
+            preset=result.preset,
+            protocol=result.protocol,  # type: ignore[arg-type]  # A result was a row.
+            range_from=result.range_from or None,
+            control=result.control,
+            held_out=result.held_out,
+        )
         for label, result in results.items()
     ]
     return _Rebuilt(
@@ -293,6 +301,7 @@ def _planned_cell(row: Row, result: Result, data: DataChoice) -> Cell:
         train_fraction=result.train_fraction,
         repetition=result.repetition,
         control=result.control,
+        held_out=result.held_out,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from avebench.contracts.dataset import Dataset
+from avebench.contracts.held_out import answers_for
 from avebench.contracts.model import TrainedConfig, TrainingConfig
 from avebench.contracts.registry import plugin
 from avebench.contracts.seeds import derive_seed
@@ -25,7 +25,7 @@ from avebench.files.disk import unwritable
 from avebench.files.leftovers import sweep_held
 from avebench.files.sealed import seal, write_digests
 from avebench.planning.cells import Cell
-from avebench.running.asking import mean_asked
+from avebench.running.asking import mean_asked, not_asked
 from avebench.running.devices import computing_on
 from avebench.running.material import EXTENDED, TEST, Material, read_for, read_material, shown_to
 from avebench.running.trained import CLOSED_FORM, RECORD, SCHEMA, VOCABULARY, WEIGHTS, Trained, restored, write_schema
@@ -117,27 +117,28 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
     cell, clock, started = job.cell, _Clock(notify), time.time()
     with clock.phase("read"):
         dataset, material = read_for(cell)
-        shown = shown_to(cell, material, dataset.schema(), Store(job.out))
+        shown = shown_to(cell, material, Store(job.out))
     write_atomically(folder / "config.json", json.dumps(dict(cell.config), indent=1, ensure_ascii=False) + "\n")
     if cell.training_key == cell.key:
-        trained = _train(job, dataset, shown, folder, notify, clock)
+        trained = _train(job, shown, folder, notify, clock)
     else:
         store = Store(job.out)
         with _held(store, cell.training_key, notify):
-            trained = _train(job, dataset, shown, store.folder(cell.training_key), notify, clock)
+            trained = _train(job, shown, store.folder(cell.training_key), notify, clock)
     with clock.phase("predict"):
         predictions, long = trained.predict(shown.test)
+        predictions = [answers_for(one, material.held_out) for one in predictions]
     extended = None
     if shown.left_out:
         with clock.phase("predict_extended"):
-            extended, _ = trained.predict(shown.left_out)
+            extended = [answers_for(one, material.held_out) for one in trained.predict(shown.left_out)[0]]
         write_predictions(folder / EXTENDED, extended)
     write_predictions(folder / TEST, predictions)
     with clock.phase("score"):
-        scores = score_split(dataset.schema(), material.test, predictions, material.rule)
+        scores = score_split(material.tested_schema(), material.test, predictions, material.rule)
         scores_extended = None
         if extended is not None:
-            scores_extended = score_split(dataset.schema(), material.left_out, extended, material.rule)
+            scores_extended = score_split(material.tested_schema(), material.left_out, extended, material.rule)
     commit, dirty = revision()
     record = trained.record
     return Result(
@@ -158,10 +159,14 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         train_examples=len(material.train),
         training_key=cell.training_key if cell.control is None and cell.training_key != cell.key else "",
         mean_asked=mean_asked(shown.test),
+        not_asked=not_asked(material.test, shown.test),
+        range_from="" if cell.range_cell is None else cell.range_cell.row,
         repetition=cell.repetition,
         seed=_seed(cell),
         config=dict(cell.config),
         control=cell.control,
+        held_out=cell.held_out,
+        held_out_attributes=material.held_out,
         weights={role: Weight(**weight) for role, weight in cell.weights.items()},
         chunk_scheme=cell.config["chunk_scheme"],
         scorer_version=SCORER_VERSION,
@@ -194,11 +199,11 @@ def _seed(cell: Cell) -> int:
     return derive_seed("initialisation", cell.repetition)
 
 
-def _train(job: Job, dataset: Dataset, material: Material, folder: Path, notify: Notify, clock: _Clock) -> Trained:
+def _train(job: Job, material: Material, folder: Path, notify: Notify, clock: _Clock) -> Trained:
     """Build the model and train it, continue its training, or load what an earlier attempt trained to the end."""
     module = plugin("models", job.cell.model).load()
     config = module.Config.model_validate(dict(job.cell.config))
-    schema = dataset.schema()
+    schema = material.schema
     with clock.phase("vocabulary"):
         vocabulary = module.Model.learn_vocabulary(config, schema, material.train)
     write_atomically(folder / VOCABULARY, json.dumps(vocabulary, ensure_ascii=False))
@@ -260,13 +265,13 @@ def _chosen(config: TrainingConfig, valid: Mapping[str, float]) -> dict[str, flo
 def rescore(result: Result, cell: Cell, store: Store) -> Result:
     """Return and store a result scored again from its stored predictions, by the metrics as they are now."""
     dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
-    material = read_material(dataset, cell.train_fraction, cell.repetition)
+    material = read_material(dataset, cell.train_fraction, cell.repetition, cell.held_out)
     folder = store.folder(cell.key)
     scored: dict[str, Any] = {"scorer_version": SCORER_VERSION}
     for field, name, gold in (("scores", TEST, material.test), ("scores_extended", EXTENDED, material.left_out)):
         if getattr(result, field) is not None:
             predictions = read_predictions(folder / name, gold)
-            scored[field] = score_split(dataset.schema(), gold, predictions, material.rule)
+            scored[field] = score_split(material.tested_schema(), gold, predictions, material.rule)
     renewed = result.model_copy(update=scored)
     store.write(renewed)
     return renewed

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from avebench.contracts.controls import with_control
 from avebench.contracts.dataset import Dataset
 from avebench.contracts.examples import AttributeSchema, Example
+from avebench.contracts.held_out import HeldOut, only, without
 from avebench.contracts.registry import plugin, plugins
 from avebench.data.annotation import same_id_sentence, shared_ids
 from avebench.data.opening import open_dataset
@@ -26,16 +27,26 @@ EXTENDED = "predictions-extended.jsonl.gz"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The examples of a cell: the training subset, what it leaves out, validation and test; and the slices."""
+    """The examples of a cell: the training subset, what it leaves out, validation and test; and the slices.
+
+    `schema` holds the attributes that the system is built with. Of `held_out` attributes alone speaks the gold
+    annotation of what is tested; none: of all.
+    """
 
     train: list[Example]
     left_out: list[Example]
     valid: list[Example]
     test: list[Example]
     rule: SliceRule
+    schema: AttributeSchema
+    held_out: tuple[str, ...] = ()
+
+    def tested_schema(self) -> AttributeSchema:
+        """Return the attributes that a test under the protocol `all` asks for."""
+        return dataclasses.replace(self.schema, attributes=self.held_out) if self.held_out else self.schema
 
 
-def read_material(dataset: Dataset, fraction: float, repetition: int) -> Material:
+def read_material(dataset: Dataset, fraction: float, repetition: int, held_out: HeldOut | None = None) -> Material:
     """Read all splits; AvebenchError if one is empty or the reader stops at a fault."""
     splits = {split: list(dataset.read(split)) for split in ("train", "valid", "test")}
     for split, examples in splits.items():
@@ -45,15 +56,40 @@ def read_material(dataset: Dataset, fraction: float, repetition: int) -> Materia
     if not dataset.repeats_ids and (twice := same_id_sentence(shared_ids(ids))) is not None:
         raise AvebenchError(twice)
     used, left_out = split_by_fraction(splits["train"], fraction, repetition)
-    rule = SliceRule(splits["train"], used, dataset.schema().units)
-    return Material(used, left_out, splits["valid"], splits["test"], rule)
+    schema = dataset.schema()
+    material = Material(
+        used, left_out, splits["valid"], splits["test"], SliceRule(splits["train"], used, schema.units), schema
+    )
+    return material if held_out is None else _with_held_out(material, held_out, repetition)
+
+
+def _with_held_out(material: Material, held_out: HeldOut, repetition: int) -> Material:
+    """Return examples whose test speaks of the held-out attributes alone, of which training may know nothing."""
+    schema = material.schema
+    names = held_out.attributes(schema, repetition)
+    if len(schema.attributes) < held_out.folds:
+        raise AvebenchError(
+            f"{len(schema.attributes)} attributes cannot be divided into {held_out.folds} parts, of which one is held "
+            "out. Give fewer folds."
+        )
+    tested = dataclasses.replace(
+        material, left_out=only(material.left_out, names), test=only(material.test, names), held_out=names
+    )
+    if not held_out.training:
+        return tested
+    return dataclasses.replace(
+        tested,
+        train=without(material.train, names),
+        valid=without(material.valid, names),
+        schema=dataclasses.replace(schema, attributes=tuple(one for one in schema.attributes if one not in names)),
+    )
 
 
 def read_for(cell: Cell) -> tuple[Dataset, Material]:
     """Read the data of a cell; DataError if it is broken or no longer what was planned with."""
     try:
         dataset = open_dataset(cell.data.name, cell.data.folder, dict(cell.data.options))
-        material = read_material(dataset, cell.train_fraction, cell.repetition)
+        material = read_material(dataset, cell.train_fraction, cell.repetition, cell.held_out)
     except AvebenchError as error:
         raise DataError(str(error)) from None
     if dataset.fingerprint() != cell.data.fingerprint:
@@ -77,21 +113,21 @@ def _needs_spans(cell: Cell) -> str:
     )
 
 
-def shown_to(cell: Cell, material: Material, schema: AttributeSchema, store: Store) -> Material:
+def shown_to(cell: Cell, material: Material, store: Store) -> Material:
     """Return the examples as the cell's control and protocol show them to the system.
 
     A system that is asked for attributes is validated under the protocol of its card, whatever it is tested under.
     """
     material = _with_control(cell, material)
-    card = plugin("models", cell.model).card
+    card, schema, cap = plugin("models", cell.model).card, material.schema, cell.config.get("cap")
     if card.protocol != "native":
         train = for_training(material.train, schema, cell.config.get("negatives", 0), cell.repetition)
-        valid = Asking(card.protocol, schema, material.train).of(material.valid)
+        valid = Asking(card.protocol, schema, material.train, cap=cap).of(material.valid)
         material = dataclasses.replace(material, train=train, valid=valid)
     if cell.protocol == "native":
         return material
     ranges = None if cell.range_cell is None else _predicted_ranges(cell.range_cell, material, store)
-    tested = Asking(cell.protocol, schema, material.train, ranges)
+    tested = Asking(cell.protocol, material.tested_schema(), material.train, ranges, cap)
     return dataclasses.replace(material, left_out=tested.of(material.left_out), test=tested.of(material.test))
 
 

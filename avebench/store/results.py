@@ -11,6 +11,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from avebench.contracts.controls import Control
+from avebench.contracts.held_out import HeldOut
 from avebench.files.atomic import write_atomically
 from avebench.files.cache import cache_folder
 from avebench.files.disk import unwritable
@@ -89,6 +90,11 @@ class Result(BaseModel):
     """Key of the cell that was trained, where this one tests its system otherwise: asked for other attributes."""
     mean_asked: float | None = None
     """Mean number of attributes that the system was asked for of a test example; None if it is not asked."""
+    not_asked: int | None = None
+    """Gold attributes of the test examples that the system was not asked for; None if it is not asked, or of before
+    they were counted."""
+    range_from: str = ""
+    """With the protocol `predicted`: the row whose predicted attributes were asked for."""
     repetition: int
     """Repetition, counted from 0."""
     seed: int
@@ -97,6 +103,10 @@ class Result(BaseModel):
     """Fully resolved model config."""
     control: Control | None = None
     """Other pictures than the examples' own; without `training`, parameters and history are of the normal training."""
+    held_out: HeldOut | None = None
+    """Attributes that training did not have, of which alone `scores` are; without `training`, it had them."""
+    held_out_attributes: tuple[str, ...] = ()
+    """Their names in this repetition."""
     weights: dict[str, Weight]
     """Role -> pretrained encoder."""
     chunk_scheme: str

@@ -131,12 +131,7 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
 def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
     """Return which rows read texts that are too long to be read at once, and which might still rise."""
     notes = long_text_notes([(planned.row.label, found) for planned, found in rows])
-    asked = {
-        planned.row.label: [one.mean_asked for one in found if one.mean_asked is not None] for planned, found in rows
-    }
-    means = [f"{label} {sum(numbers) / len(numbers):.1f}" for label, numbers in asked.items() if numbers]
-    if means:
-        notes.append(f"Attributes asked for per example: {', '.join(means)}.")
+    notes += _asking_notes(rows)
     rising = []
     for planned, found in rows:
         last = sum(_ends_best(result) for result in found)
@@ -148,6 +143,34 @@ def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[s
     if rising:
         notes.append(f"Still rising, best on validation at the last step (repetitions): {', '.join(rising)}.")
     return notes
+
+
+def _asking_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
+    """Return what the rows were asked for, how much of the gold annotation that leaves out, and what was held out."""
+    means: list[str] = []
+    held_out: dict[int, tuple[str, ...]] = {}
+    for planned, found in rows:
+        asked = [one for one in found if one.mean_asked is not None]
+        if asked:
+            means.append(_asked_text(planned.row.label, asked))
+        held_out |= {one.repetition: one.held_out_attributes for one in found if one.held_out_attributes}
+    notes = [f"Attributes asked for per example: {'; '.join(means)}."] if means else []
+    if held_out:
+        named = [f"#{repetition} {', '.join(names)}" for repetition, names in sorted(held_out.items())]
+        notes.append(f"Tested on held-out attributes alone, by repetition: {'; '.join(named)}.")
+    return notes
+
+
+def _asked_text(label: str, asked: Sequence[Result]) -> str:
+    """Return how many attributes a row was asked for, who named them, and how many gold ones it was not asked for."""
+    mean = sum(one.mean_asked or 0.0 for one in asked) / len(asked)
+    sources = sorted({one.range_from for one in asked if one.range_from})
+    caps = sorted({one.config["cap"] for one in asked if one.config.get("cap")})
+    missed = [one.not_asked for one in asked if one.not_asked]
+    said = [f"those of {' / '.join(sources)}"] if sources else []
+    said += [f"at most {' / '.join(map(str, caps))}, of most training texts"] if caps else []
+    said += [f"{sum(missed) / len(asked):,.0f} gold ones not asked for"] if missed else []
+    return f"{label} {mean:.1f}" + (f" ({', '.join(said)})" if said else "")
 
 
 def _ends_best(result: Result) -> bool:

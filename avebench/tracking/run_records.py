@@ -127,6 +127,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
     group = [plan.name, cell.row, cell.model, cell.implementation, keyed_config(cell.config), cell.train_fraction]
     group += [{role: weight["sha256"] for role, weight in cell.weights.items()}, cell.data.fingerprint, cell.protocol]
     group += [] if cell.control is None else [cell.control.model_dump()]
+    group += [] if cell.held_out is None else ["held out", cell.held_out.model_dump()]
     tags = {
         "revision": result.revision,
         "dirty": str(result.dirty),
@@ -136,6 +137,7 @@ def run_record(plan: Plan, cell: Cell, result: Result, store: Store) -> RunRecor
         "chunk_scheme": result.chunk_scheme,
         "scorer_version": str(result.scorer_version),
         "control": "" if cell.control is None else json.dumps(cell.control.model_dump()),
+        "held_out": ", ".join(result.held_out_attributes),
         "note": plan.banner,
         **{f"version.{name}": version for name, version in result.versions.items()},
         **{f"hardware.{name}": str(value) for name, value in result.hardware.items()},

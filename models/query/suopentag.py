@@ -50,6 +50,7 @@ CARD = ModelCard(
     implementation=1,
     protocol="all",
     protocols=("oracle", "annotated", "category", "predicted"),
+    open_attributes=True,
     needs=("text encoder",),
     published_with="BERT-base",
 )

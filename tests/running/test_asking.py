@@ -12,8 +12,9 @@ from inprocess import avebench_here as avebench
 from made_up import gold_line, write_gold
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans, prediction_of
+from avebench.contracts.held_out import HeldOut
 from avebench.contracts.model import Model, ModelConfig
-from avebench.running.asking import Asking, for_training, mean_asked
+from avebench.running.asking import Asking, for_training, mean_asked, not_asked
 from avebench.running.trained import Trained
 
 SCHEMA = AttributeSchema(("Color", "Kind", "Size", "Fit"))
@@ -50,6 +51,24 @@ def test_each_protocol_asks_for_what_it_says() -> None:
     assert asked("oracle", example(1, "Unheard")) == ("Unheard",)
     assert mean_asked(Asking("oracle", SCHEMA).of([one, TRAIN[0]])) == 1.5
     assert mean_asked([one]) is None
+
+
+def test_a_cap_keeps_the_attributes_of_most_training_examples() -> None:
+    train = [*TRAIN, example(3, "Kind", category="tops"), example(4, "Kind", "Size", category="shoes")]
+    one = example(9, "Size", "Color", "Fit", category="tops")
+    # Of the training examples 3 have Kind, 2 Size, one each Color and Fit: the schema breaks ties.
+    for cap, expected in (
+        (1, ("Kind",)),
+        (2, ("Kind", "Size")),
+        (3, ("Color", "Kind", "Size")),
+        (9, SCHEMA.attributes),
+    ):
+        assert Asking("all", SCHEMA, train, cap=cap).asked(one) == expected
+    assert Asking("category", SCHEMA, train, cap=2).asked(one) == ("Kind", "Size")
+    assert Asking("category", SCHEMA, train, cap=2).asked(replace(one, category="shoes")) == ("Kind", "Size")
+    assert Asking("oracle", SCHEMA, train, cap=1).asked(one) == ("Color", "Size", "Fit")  # What is told is not cut.
+    asked = Asking("all", SCHEMA, train, cap=2).of([one, TRAIN[0]])
+    assert not_asked([one, TRAIN[0]], asked) == 3 and not_asked(TRAIN, TRAIN) is None
 
 
 def test_training_asks_for_what_is_there_and_for_so_many_that_are_not() -> None:
@@ -116,7 +135,10 @@ def test_one_training_serves_all_protocols_and_a_range_comes_from_its_row(tmp_pa
     assert len(list(tmp_path.glob("runs/cells/*/weights.safetensors"))) == 1
     again = avebench(tmp_path, *run)
     assert again.returncode == 0 and "started" not in again.stderr
-    assert "Attributes asked for per example: all 2.0, oracle 2.0, predicted 2.0." in json.loads(again.stdout)["notes"]
+    assert (
+        "Attributes asked for per example: all 2.0; oracle 2.0; predicted 2.0 (those of words)."
+        in json.loads(again.stdout)["notes"]
+    )
     # Rows that were not trained themselves are used with the weights of the one that was.
     predict = ("predict", "--experiment", "mine.toml", "--text", "a red dress", "--format", "json", "--row")
     for row in ("all", "oracle", "predicted"):
@@ -125,6 +147,99 @@ def test_one_training_serves_all_protocols_and_a_range_comes_from_its_row(tmp_pa
         assert {one["label"] for one in json.loads(asked.stdout)["rows"]} <= {"kind", "never seen"}
     refused = avebench(tmp_path, *predict, "words", "--ask", "kind")
     assert refused.returncode == 2 and "--ask kind: dictionary finds attributes by itself" in refused.stderr
+
+
+HELD_OUT = """
+title = "Held out"
+dataset = "jsonl"
+metrics = ["tag_f1"]
+[defaults.options]
+text_encoder = "{bert}"
+[defaults.options.training]
+steps = 4
+validate_every = 4
+batch_size = 8
+learning_rates = {{ default = 1e-2 }}
+[[rows]]
+label = "words"
+model = "dictionary"
+held_out = {{ folds = 2, training = false }}
+[[rows]]
+label = "new"
+model = "aveqa"
+protocol = "all"
+held_out = {{ folds = 2 }}
+[[rows]]
+label = "new, told"
+model = "aveqa"
+protocol = "oracle"
+held_out = {{ folds = 2 }}
+[[rows]]
+label = "known"
+model = "aveqa"
+protocol = "all"
+held_out = {{ folds = 2, training = false }}
+"""
+
+
+def test_attributes_are_held_out_of_training_and_alone_are_tested(tmp_path: Path, tiny_bert: Path) -> None:
+    write_gold(tmp_path / "data", lines)
+    (tmp_path / "mine.toml").write_text(HELD_OUT.format(bert=tiny_bert))
+    run = ("run", "mine.toml", "--data", "data", "--no-mlflow", "--jobs", "2", "--seeds", "2")
+    done = avebench(tmp_path, *run, "--record", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    parts = [HeldOut(folds=2).attributes(AttributeSchema(("color", "kind")), repetition) for repetition in range(2)]
+    assert sorted(parts) == [("color",), ("kind",)]
+    table = json.loads(done.stdout)
+    named = f"Tested on held-out attributes alone, by repetition: #0 {parts[0][0]}; #1 {parts[1][0]}."
+    assert named in table["notes"]
+    results = {}
+    for path in tmp_path.glob("runs/cells/*/result.json"):
+        found = json.loads(path.read_text())
+        results[found["row"], found["repetition"]] = found
+        if found["row"] == "new":
+            # The system is built with the other attribute alone.
+            kept = json.loads((path.parent / "schema.json").read_text())
+            assert kept["attributes"] == [parts[1 - found["repetition"]][0]]
+    for (row, repetition), found in results.items():
+        assert found["held_out_attributes"] == list(parts[repetition])
+        scored = found["scores"]["metrics"]["tag_f1"]
+        assert scored["gold"] == 12  # One value of it in each text.
+        if row == "words":
+            assert scored["value"] == 100
+        else:
+            assert found["mean_asked"] == 1
+            assert set(found["scores"]["per_attribute"]) <= {*parts[repetition]}
+    # One training without the attributes, and one with them, per repetition.
+    assert len(list(tmp_path.glob("runs/cells/*/weights.safetensors"))) == 4
+    # From the files of runs, and from what is recorded, the same counts.
+    compare = ("compare", "words", "known", "--experiment", "mine.toml", "--seeds", "2", "--format", "json")
+    first = avebench(tmp_path, *compare, "--data", "data")
+    second = avebench(tmp_path, *compare, "--dataset", "jsonl", "--data", "data", "--recorded")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    told, kept = json.loads(first.stdout), json.loads(second.stdout)
+    assert told["rows"] and told["rows"] == kept["rows"]
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol", "held_out", "said"),
+    [
+        ("adatag", "all", "{}", "adatag knows the attributes of its training alone"),
+        ("aveqa", "category", "{}", "Give protocol = all, annotated or oracle beside held_out"),
+        ("dram", "native", "{}", "dram knows the attributes of its training alone"),
+        ("aveqa", "all", "{ folds = 1 }", "folds"),
+        ("aveqa", "all", "{ folds = 3 }", "Give fewer folds"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(
+    tmp_path: Path, tiny_bert: Path, model: str, protocol: str, held_out: str, said: str
+) -> None:
+    write_gold(tmp_path / "data", lines)
+    row = f'[[rows]]\nlabel = "one"\nmodel = "{model}"\nprotocol = "{protocol}"\nheld_out = {held_out}\n'
+    (tmp_path / "mine.toml").write_text(HELD_OUT.format(bert=tiny_bert).split("[[rows]]")[0] + row)
+    refused = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow", "--seeds", "3")
+    assert refused.returncode == 2 and said in refused.stderr, refused.stderr
+    assert not list(tmp_path.glob("runs/cells/*/result.json"))
 
 
 class Curious(Model):

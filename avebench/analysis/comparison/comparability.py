@@ -18,6 +18,9 @@ def check_comparable(systems: Sequence[System]) -> None:
         name: [{str(getattr(result, name))[:12] for result in system.results} for system in systems]
         for name in ("fingerprint", "split", "train_fraction", "profile", "chunk_scheme", "scorer_version")
     }
+    fields["held-out attributes"] = [
+        {"; ".join(", ".join(result.held_out_attributes) or "none" for result in system.results)} for system in systems
+    ]
     fields["repetitions"] = [{" ".join(str(result.repetition) for result in system.results)} for system in systems]
     # Who is told attributes is not compared with who is not, nor with who is told others.
     fields["protocol"] = [

@@ -12,10 +12,11 @@ from avebench.analysis.comparison.comparability import check_totals
 from avebench.analysis.comparison.contrasts import System
 from avebench.analysis.recording import recorded_folder
 from avebench.contracts.examples import Example, Prediction, product_of
+from avebench.contracts.held_out import only
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import cell_name
+from avebench.planning.cells import Cell, cell_name
 from avebench.planning.experiment import Row
 from avebench.planning.plan import Plan
 from avebench.planning.requested import note_requested
@@ -96,11 +97,11 @@ def finish_rows(
         for cell in cells[label]:
             if cell.key in results:
                 result, path = results[cell.key], store.folder(cell.key) / TEST
-                counted: Sequence[ExampleCounts] = _counted(material(cell.repetition), path)
+                counted: Sequence[ExampleCounts] = _counted(material(cell), path)
                 readers.append(partial(read_predictions, path))
             else:
                 result, kept = recorded[cell.key]
-                counted = _recorded_counts(kept, material(cell.repetition).test)
+                counted = _recorded_counts(kept, material(cell).test)
                 readers.append(kept.predictions)
             check_totals(result, counted, label)
             # A result that another row or profile has run first is the same cell: what was asked for now counts.
@@ -108,7 +109,8 @@ def finish_rows(
             counts.append(counted)
         systems.append(System(label, cells[label][0].protocol, tuple(found), tuple(counts)))
         predictions.append(readers[0])
-    return Finished(tuple(systems), tuple(predictions), material(0).test, plan.data.shown, plan.banner, ())
+    gold = material(cells[labels[0]][0]).test
+    return Finished(tuple(systems), tuple(predictions), gold, plan.data.shown, plan.banner, ())
 
 
 def _recorded_by_key(plan: Plan, wanted: Set[str]) -> dict[str, tuple[Result, RecordedCell]]:
@@ -124,11 +126,12 @@ def _recorded_by_key(plan: Plan, wanted: Set[str]) -> dict[str, tuple[Result, Re
     return found
 
 
-def _material(plan: Plan) -> Callable[[int], Material]:
-    """Return a function from repetition to the examples, which are read once where repetitions share them."""
+def _material(plan: Plan) -> Callable[[Cell], Material]:
+    """Return a function from a cell to its examples, which are read once where repetitions share them."""
     dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
-    read = cache(lambda repetition: read_material(dataset, plan.train_fraction, repetition))
-    return lambda repetition: read(repetition if plan.train_fraction < 1 else 0)
+    read = cache(lambda repetition, held_out: read_material(dataset, plan.train_fraction, repetition, held_out))
+    differ = plan.train_fraction < 1
+    return lambda cell: read(cell.repetition if differ or cell.held_out is not None else 0, cell.held_out)
 
 
 def _counted(material: Material, predictions: Path) -> list[ExampleCounts]:
@@ -196,4 +199,4 @@ def _gold_of(results: Sequence[Result], data: Path | None) -> tuple[list[Example
         return None, [f"The data set {first.dataset} is not here: no texts, and {without}."]
     if any(result.fingerprint != dataset.fingerprint() for result in results):
         return None, [f"The data set {first.dataset} here is another than was recorded: no texts, and {without}."]
-    return list(dataset.read(first.split)), []
+    return only(list(dataset.read(first.split)), first.held_out_attributes), []
