@@ -16,9 +16,6 @@ to them, all of it counted in `notes`:
 
 from __future__ import annotations
 
-import hashlib
-import html
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,6 +29,7 @@ from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Faul
 from avebench.contracts.examples import AttributeSchema, Example, Span
 from avebench.contracts.tagging import word_units
 from avebench.data.reading import examples_of, numbered_lines, split_of, title_key
+from avebench.data.titles import exact_spans, longer_first, title_digest, unescape
 from avebench.files.errors import AvebenchError
 
 CARD = DatasetCard(
@@ -60,9 +58,6 @@ WHOLE = "publish_data.txt"
 PARTS = ("opentags.train", "opentags.dev", "opentags.test")
 NULL = "NULL"
 COLUMNS = ("title", "attribute", "value")
-
-_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
-"""Entities end in a semicolon; without one, `&not` of `this&nothing` would be one as well."""
 
 
 class Options(DatasetOptions):
@@ -207,19 +202,6 @@ class Dataset(FolderDataset):
         return titles
 
 
-def unescape(text: str) -> str:
-    """Return `text` with its HTML entities (`&#39;`, `&amp;`) as characters, once: `&amp;lt;` becomes `&lt;`."""
-    return _ENTITY.sub(lambda entity: _character(entity.group()), text)
-
-
-def _character(entity: str) -> str:
-    """Return the character of an HTML entity; U+FFFD for a number of more digits than Python reads."""
-    try:
-        return html.unescape(entity)
-    except ValueError:
-        return "\ufffd"
-
-
 def _triple(shown: str, line: int, text: str) -> _Triple | Fault:
     columns = text.split("\x01")
     if len(columns) != len(COLUMNS):
@@ -261,7 +243,7 @@ def _example(text: str, title: _Title, kept: frozenset[str] | None, counts: Coun
         if not found:
             continue
         pairs[attribute] = found
-        marked = _spans(attribute, found, text, tokens)
+        marked = exact_spans(attribute, found, text, tokens)
         spans.extend(marked)
         inside = found - {text[span.start : span.end] for span in marked}
         if inside:
@@ -269,32 +251,12 @@ def _example(text: str, title: _Title, kept: frozenset[str] | None, counts: Coun
     if contradicted := title.absent & pairs.keys():
         counts["absences beside a value left out"] += len(contradicted)
     absent = {name for name in title.absent - pairs.keys() if kept is None or name in kept}
-    spans.sort(key=lambda span: (span.start, -span.end, span.attribute))
     return Example(
-        id=_digest(text),
+        id=title_digest(text),
         text=text,
         tokens=tokens,
-        spans=tuple(spans),
+        spans=longer_first(spans),
         pairs=pairs,
-        product_id=_digest(title_key(text)),
+        product_id=title_digest(title_key(text)),
         absent=frozenset(absent),
     )
-
-
-def _spans(attribute: str, values: frozenset[str], text: str, tokens: tuple[tuple[int, int], ...]) -> list[Span]:
-    """Return where the values stand exactly on unit boundaries, the longest first, none over another."""
-    starts, ends = {start for start, _ in tokens}, {end for _, end in tokens}
-    spans: list[Span] = []
-    for value in sorted(values, key=lambda value: (-len(value), value)):
-        start = text.find(value)
-        while start >= 0:
-            end = start + len(value)
-            free = all(end <= span.start or span.end <= start for span in spans)
-            if free and start in starts and end in ends:
-                spans.append(Span(attribute, start, end))
-            start = text.find(value, start + 1)
-    return spans
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -22,6 +22,7 @@ from avebench.data.jsonlines import (
     checked_pairs,
     checked_span,
     checked_string,
+    filled_string,
 )
 
 KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "absent", "image", "category")
@@ -58,7 +59,7 @@ def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Pict
     Without `tokens` the text is cut into `units`. Without `pairs`, or with no more than the intent there, they are what
     the spans cover; if both are given, every attribute of a span needs a pair. An optional key may be null.
     """
-    name, text = _filled(record, "id"), _filled(record, "text")
+    name, text = filled_string(record, "id"), filled_string(record, "text")
     spans = _spans(record, text)
     tokens = _tokens(record, text) if record.get("tokens") is not None else text_units(text, units)
     pairs = _pairs(record, text, spans)
@@ -68,9 +69,9 @@ def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Pict
         tokens=tokens,
         spans=spans,
         pairs=pairs,
-        product_id=name if record.get("product_id") is None else _filled(record, "product_id"),
+        product_id=name if record.get("product_id") is None else filled_string(record, "product_id"),
         picture=picture,
-        category=None if record.get("category") is None else _filled(record, "category"),
+        category=None if record.get("category") is None else filled_string(record, "category"),
         absent=_absent(record, pairs),
     )
 
@@ -88,15 +89,6 @@ def image_path(record: Mapping[str, Any]) -> str:
     if not image.strip() or path.is_absolute() or ".." in path.parts or "\\" in image or "\0" in image:
         raise FieldError("image", f"'{image}' is no path inside the folder. Give one, with forward slashes.")
     return image
-
-
-def _filled(record: Mapping[str, Any], key: str) -> str:
-    if key not in record:
-        raise FieldError(key, "the key is missing.")
-    value = checked_string(record[key], key)
-    if not value.strip():
-        raise FieldError(key, "the string is empty.")
-    return value
 
 
 def _tokens(record: Mapping[str, Any], text: str) -> tuple[tuple[int, int], ...]:

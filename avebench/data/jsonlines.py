@@ -152,6 +152,16 @@ def checked_string(value: object, field: str) -> str:
     return value
 
 
+def filled_string(record: Mapping[str, Any], key: str, inside: str = "") -> str:
+    """Return the string under `key`; FieldError if it is missing, no string, or empty; `inside` as in `check_keys`."""
+    if key not in record:
+        raise FieldError(f"{inside}{key}", "the key is missing.")
+    value = checked_string(record[key], f"{inside}{key}")
+    if not value.strip():
+        raise FieldError(f"{inside}{key}", "the string is empty.")
+    return value
+
+
 def checked_number(value: object, field: str) -> float:
     """Return `value` as a finite float; FieldError otherwise."""
     try:

@@ -13,7 +13,8 @@ from avebench.contracts.examples import Example, Prediction
 from avebench.contracts.explanation import Explanation
 from avebench.data.jsonlines import FieldError, json_object
 from avebench.data.opening import convert, open_dataset
-from avebench.datasets import ae110k, fashion
+from avebench.data.titles import unescape
+from avebench.datasets import fashion
 from avebench.datasets.mae.files import array_elements
 from avebench.files.errors import AvebenchError
 from avebench.files.folders import folder_digest, folders_in
@@ -155,7 +156,7 @@ def test_encodings_of_a_csv_file(tmp_path: Path, encoding: str) -> None:
 
 def test_numbers_of_thousands_of_digits(tmp_path: Path) -> None:
     digits = "9" * 5000
-    assert ae110k.unescape(f"a &#{digits}; b &#x{digits}; c &#38;") == "a \ufffd b \ufffd c &"
+    assert unescape(f"a &#{digits}; b &#x{digits}; c &#38;") == "a \ufffd b \ufffd c &"
     with pytest.raises(FieldError, match="a number has thousands of digits"):
         json_object(f'{{"id": {digits}}}')
     with pytest.raises(FieldError, match="nested too deeply"):

@@ -14,6 +14,7 @@ from inprocess import avebench_here
 
 from avebench.contracts.examples import Example, Span, gold_attributes
 from avebench.data.opening import convert, open_dataset
+from avebench.data.titles import unescape
 from avebench.datasets import ae110k
 from avebench.files.errors import AvebenchError
 from avebench.scoring.slices import SliceRule
@@ -81,7 +82,7 @@ def test_entities_become_characters_once_and_values_still_match(tmp_path: Path) 
 
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="&")))
 def test_unescaping_undoes_escaping(text: str) -> None:
-    assert ae110k.unescape(html.escape(text)) == text == ae110k.unescape(text)
+    assert unescape(html.escape(text)) == text == unescape(text)
 
 
 def test_values_inside_words_are_pairs_without_a_span(tmp_path: Path) -> None:
