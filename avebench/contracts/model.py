@@ -31,7 +31,7 @@ class ModelCard:
     `implementation` is raised whenever the plug-in's results may change; it is part of every cell key. `needs_spans`
     says that it learns from values that are marked in the text; without it, value strings (pairs) are enough.
 
-    `protocol` is what the system is told at test time, and in the validation of its training. A system that is asked
+    `protocol` is what the system is told at test time, and in validation unless its options say. A system that is asked
     for attributes may be tested under the `protocols` as well, without being trained for each. `open_attributes` says
     that it can be asked for any name, also of an attribute that training does not have.
     """
@@ -140,6 +140,8 @@ class QueryOptions(TrainedConfig):
     cap: int | None = Field(default=None, ge=1)
     """Most attributes that a test or validation text is asked for where nothing of it is told (all, category): those
     that most training texts have. None: all of them, be they thousands."""
+    validation: Literal["all", "annotated"] = "all"
+    """What a validation text is asked for: everything, or what its annotation speaks of (data with known absences)."""
 
 
 class QueryConfig(EncoderConfig, QueryOptions):

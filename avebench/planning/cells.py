@@ -22,7 +22,7 @@ def kind_of(role: str) -> Kind:
     return KINDS.get(role, "files")
 
 
-LATER_OPTIONS: dict[str, Any] = {"long_texts": "window", "cap": None}
+LATER_OPTIONS: dict[str, Any] = {"long_texts": "window", "cap": None, "validation": "all"}
 """Options that came after results had been recorded, with the values that stay out of keys: they change nothing there.
 
 Where texts are over the limit, `long_texts` does: a result made before it says that it was cut (`Result.over_limit`).

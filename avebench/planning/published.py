@@ -9,6 +9,8 @@ from avebench.planning.experiment import OwnPublished, Row
 from avebench.planning.packaged import packaged_toml
 
 PUBLISHED_NAMES = {
+    "attribute_f1": "cls_f1",
+    "value_f1": "string_f1",
     "precision": "tag_precision",
     "recall": "tag_recall",
     "accuracy": "mae_accuracy",

@@ -116,13 +116,14 @@ def _needs_spans(cell: Cell) -> str:
 def shown_to(cell: Cell, material: Material, store: Store) -> Material:
     """Return the examples as the cell's control and protocol show them to the system.
 
-    A system that is asked for attributes is validated under the protocol of its card, whatever it is tested under.
+    A system that is asked for attributes is validated under one protocol, whatever it is tested under.
     """
     material = _with_control(cell, material)
     card, schema, cap = plugin("models", cell.model).card, material.schema, cell.config.get("cap")
     if card.protocol != "native":
         train = for_training(material.train, schema, cell.config.get("negatives", 0), cell.repetition)
-        valid = Asking(card.protocol, schema, material.train, cap=cap).of(material.valid)
+        validated = "annotated" if cell.config.get("validation") == "annotated" else card.protocol
+        valid = Asking(validated, schema, material.train, cap=cap).of(material.valid)
         material = dataclasses.replace(material, train=train, valid=valid)
     if cell.protocol == "native":
         return material

@@ -30,6 +30,8 @@ HEADINGS = {
     "cls_f1_with_pad": "CLS-F1 [PAD]",
     "mae_accuracy": "accuracy",
     "string_f1": "string F1",
+    "annotated_precision": "annotated P",
+    "annotated_recall": "annotated R",
     "annotated_f1": "annotated F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentence",

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -15,7 +16,10 @@ from avebench.contracts.examples import AttributeSchema, Example, Prediction, Sp
 from avebench.contracts.held_out import HeldOut
 from avebench.contracts.model import Model, ModelConfig
 from avebench.running.asking import Asking, for_training, mean_asked, not_asked
+from avebench.running.material import Material, shown_to
 from avebench.running.trained import Trained
+from avebench.scoring.slices import SliceRule
+from avebench.store.results import Store
 
 SCHEMA = AttributeSchema(("Color", "Kind", "Size", "Fit"))
 
@@ -69,6 +73,17 @@ def test_a_cap_keeps_the_attributes_of_most_training_examples() -> None:
     assert Asking("oracle", SCHEMA, train, cap=1).asked(one) == ("Color", "Size", "Fit")  # What is told is not cut.
     asked = Asking("all", SCHEMA, train, cap=2).of([one, TRAIN[0]])
     assert not_asked([one, TRAIN[0]], asked) == 3 and not_asked(TRAIN, TRAIN) is None
+
+
+@pytest.mark.parametrize(("validation", "asked"), [("all", SCHEMA.attributes), ("annotated", ("Size", "Fit"))])
+def test_validation_asks_for_everything_or_for_what_is_annotated(validation: str, asked: tuple[str, ...]) -> None:
+    material = Material(TRAIN, [], [TRAIN[2]], [TRAIN[2]], SliceRule(TRAIN, TRAIN), SCHEMA)
+    config = {"negatives": 1, "validation": validation}
+    cell: Any = SimpleNamespace(
+        control=None, model="suopentag", config=config, repetition=0, protocol="oracle", range_cell=None
+    )
+    shown = shown_to(cell, material, Store(Path("nowhere")))
+    assert shown.valid[0].asked == asked and shown.test[0].asked == ("Fit",)
 
 
 def test_training_asks_for_what_is_there_and_for_so_many_that_are_not() -> None:
