@@ -6,7 +6,8 @@ from a plain clone. Everything else only reads these files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from avebench.files.atomic import write_atomically
 from avebench.files.disk import unwritable
 from avebench.files.leftovers import sweep_tree
 from avebench.nn.weights import shown_name
-from avebench.planning.plan import Plan
+from avebench.planning.cells import cell_of
+from avebench.planning.plan import Plan, PlannedRow
 from avebench.running.experiment_run import ExperimentRun
 from avebench.running.material import TEST, read_material
 from avebench.store import recorded
 from avebench.store.examplecounts import count_example
-from avebench.store.recorded import Recording, slug
+from avebench.store.recorded import Recording, recorded_cells, slug
 from avebench.store.results import Result, Store
 from avebench.tables.render import render
 from avebench.tables.result_tables import result_table, slice_table
@@ -52,17 +54,19 @@ def record(done: ExperimentRun, output: ExperimentOutput, costs: Costs | None) -
     for plan in done.plans:
         sweep_tree(place(plan))
         if plan.rows:
-            record_results(plan, done.store, done.results, result_table(plan, done.results, done.failures))
-    record_tables(done.plan, output.tables)
+            record_results(plan, done.store, done.results, done.failures)
+    if done.experiment.kind != "table":
+        record_tables(done.plan, output.tables)
     write_figures(output, place(done.plan), "figure")
     if costs is not None:
         record_costs(costs.jobs, costs.found, place(done.plan))
 
 
-def record_results(plan: Plan, store: Store, results: Mapping[str, Result], table: Table) -> None:
-    """Write the results of a plan and its table under `results/` in the current folder; other repetitions stay.
+def record_results(plan: Plan, store: Store, results: Mapping[str, Result], failed: Container[str]) -> None:
+    """Write the results of a plan under `results/` in the current folder; other rows and repetitions stay.
 
-    AvebenchError if what is recorded there cannot be read, or the folder cannot be written.
+    The table is of all that the folder then holds, so that a table can be recorded row by row. AvebenchError if what is
+    recorded there cannot be read, or the folder cannot be written.
     """
     folder = place(plan)
     try:
@@ -71,8 +75,37 @@ def record_results(plan: Plan, store: Store, results: Mapping[str, Result], tabl
         raise unwritable(
             error, folder, f"{folder} cannot be written ({error.strerror}). Record again where it can."
         ) from None
-    record_tables(plan, [table])
-    write_atomically(folder / "slices.md", render(slice_table(plan, results), "md"))
+    whole, found, notes = _as_recorded(plan, folder)
+    record_tables(plan, [result_table(whole, found, failed, notes)])
+    write_atomically(folder / "slices.md", render(slice_table(whole, found), "md"))
+
+
+def _as_recorded(plan: Plan, folder: Path) -> tuple[Plan, dict[str, Result], list[str]]:
+    """Return a plan with every row of its table as the folder holds it, the results, and what must be said of them.
+
+    What was recorded of other data, or under another profile, is not shown beside the plan's; the note says so.
+    """
+    profiles = {cell.profile for cell in plan.cells()}
+    labels = {slug(row.label): row.label for row in plan.experiment.rows}
+    by_row: dict[str, list[Result]] = {}
+    others: set[str] = set()
+    for kept in recorded_cells(folder):
+        result = kept.result()
+        if result.fingerprint == plan.data.fingerprint and result.profile in profiles:
+            by_row.setdefault(kept.row, []).append(result)
+        else:
+            others.add(labels.get(kept.row, kept.row))
+    planned = {one.row.label: one for one in plan.rows}
+    rows = []
+    for row in plan.experiment.rows:
+        own = sorted(by_row.get(slug(row.label), []), key=lambda result: result.repetition)
+        if own:
+            rows.append(PlannedRow(row, tuple(cell_of(row.label, result, plan.data) for result in own)))
+        elif row.label in planned:
+            rows.append(planned[row.label])
+    notes = [f"Recorded of other data or under another profile, and not shown: {', '.join(sorted(others))}."]
+    found = {result.key: result for own in by_row.values() for result in own}
+    return replace(plan, rows=tuple(rows)), found, notes if others else []
 
 
 def _recordings(plan: Plan, store: Store, results: Mapping[str, Result]) -> Iterator[Recording]:

@@ -12,6 +12,7 @@ from avebench.files.digests import sha256
 from avebench.nn.weights import Kind, weights_digest
 from avebench.planning.configs import Layers, ResolvedRow
 from avebench.planning.data_choice import DataChoice
+from avebench.store.results import Result
 
 KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
@@ -116,3 +117,24 @@ def cells_of(
         )
         for repetition in range(repetitions)
     ]
+
+
+def cell_of(label: str, result: Result, data: DataChoice) -> Cell:
+    """Return the cell of a row's result; the key of a training that it shares is not known from it."""
+    return Cell(
+        key=result.key,
+        training_key=result.key,
+        row=label,
+        model=result.model,
+        implementation=result.implementation,
+        protocol=result.protocol,
+        preset=result.preset,
+        profile=result.profile,
+        config=result.config,
+        weights={role: weight.model_dump() for role, weight in result.weights.items()},
+        data=data,
+        train_fraction=result.train_fraction,
+        repetition=result.repetition,
+        control=result.control,
+        held_out=result.held_out,
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avebench.files.errors import AvebenchError, near_matches
-from avebench.planning.cells import Cell
+from avebench.planning.cells import cell_of
 from avebench.planning.data_choice import DataChoice, data_banner
 from avebench.planning.experiment import Experiment, Row
 from avebench.planning.experiment_files import experiment_names, experiment_path, load_experiment, open_experiment
@@ -275,34 +275,13 @@ def _stored_table(
     some = next(cell.result for cells in rows.values() for cell in cells)
     data = DataChoice(some.dataset, None, some.dataset_options, some.fingerprint, some.dataset_title)
     planned = [
-        PlannedRow(row, tuple(_planned_cell(row, cell.result, data) for cell in rows.get(row.label, ())))
+        PlannedRow(row, tuple(cell_of(row.label, cell.result, data) for cell in rows.get(row.label, ())))
         for row in experiment.rows
     ]
     banner = data_banner(experiment, some.dataset, some.fingerprint)
     plan = Plan(name, experiment, data, some.train_fraction, banner, tuple(planned))
     cells = {cell.result.key: cell for own in rows.values() for cell in own}
     return StoredTable(plan, cells, dict(settings), tuple(notes))
-
-
-def _planned_cell(row: Row, result: Result, data: DataChoice) -> Cell:
-    """Return the cell of a result; the key of the training that a control shares is not known from it."""
-    return Cell(
-        key=result.key,
-        training_key=result.key,
-        row=row.label,
-        model=result.model,
-        implementation=result.implementation,
-        protocol=result.protocol,
-        preset=result.preset,
-        profile=result.profile,
-        config=result.config,
-        weights={role: weight.model_dump() for role, weight in result.weights.items()},
-        data=data,
-        train_fraction=result.train_fraction,
-        repetition=result.repetition,
-        control=result.control,
-        held_out=result.held_out,
-    )
 
 
 def settings_text(settings: Mapping[str, Any], most: int = 3) -> str:

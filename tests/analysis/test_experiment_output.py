@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,26 @@ def test_run_all_says_what_cannot_run_and_goes_on(tmp_path: Path) -> None:
     options = RunOptions(Execution("cpu"), track=False, dry_run=True, format="json")
     with pytest.raises(AvebenchError, match="no row 'dictionry'"):
         run_experiments(Request("all", tmp_path, rows=["dictionry"]), options)
+
+
+def test_a_table_can_be_recorded_row_by_row(place: Path) -> None:
+    head = 'title = "Parts"\ndataset = "jsonl"\nmetrics = ["tag_f1", "cls_f1"]\n'
+    content = head + _row("plain") + _row("bold", "bold = true") + _row("never")
+    _run(place, "parts.toml", content, "--rows", "bold", "--record", "--seeds", "2")
+    _run(place, "parts.toml", content, "--rows", "plain", "--record")
+    folder = place / "results" / "parts" / "jsonl"
+    table = json.loads((folder / "table.json").read_text())
+    # In the order of the file: what was recorded before stays, what was never run is not there.
+    assert [row["label"] for row in table["rows"]] == ["plain", "bold"]
+    assert [row["measured"]["tag_f1"]["n"] for row in table["rows"]] == [1, 2]
+    _run(place, "parts.toml", content, "--record", "--seeds", "2")
+    parts = (folder / "table.json").read_text(), (folder / "slices.md").read_text()
+    shutil.rmtree(folder)
+    _run(place, "parts.toml", content, "--record", "--seeds", "2")
+    assert ((folder / "table.json").read_text(), (folder / "slices.md").read_text()) == parts
+    # Of other data nothing stands beside the plan's, which is said.
+    write_gold(place / "other", lambda split: (gold_line(f"{split}{n}", "a red hat", {"color": "red"}) for n in "ab"))
+    _run(place, "parts.toml", content, "--data", "other", "--rows", "plain", "--record")
+    table = json.loads((folder / "table.json").read_text())
+    assert [row["label"] for row in table["rows"]] == ["plain"]
+    assert "Recorded of other data or under another profile, and not shown: bold, never, plain." in table["notes"]
