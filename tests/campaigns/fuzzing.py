@@ -73,6 +73,7 @@ TARGETS = (
 EVIDENCE = {"value": "red", "pid": 1, "begin": 2, "end": 5}
 PROFILE = {"category": "c", "paragraphs": [{"text": "hat", "source": "t"}, {"text": "a red hat", "source": "d"}]}
 PROFILE["attributes"] = [{"key": "Color", "evidences": [EVIDENCE, {**EVIDENCE, "begin": -1}]}, {"key": "Size"}]
+ROWS = b'id\timages\tcategory\ttexts\tattribute_names\tattribute_values\nB1\t\tc\t"[Title] 4"" hat"\tColor\tred\n'
 
 READERS: dict[str, dict[str, bytes]] = {
     "jsonl": {f"{split}.jsonl": _gold(split) for split in ("train", "valid", "test")},
@@ -88,6 +89,11 @@ READERS: dict[str, dict[str, bytes]] = {
         f"{split}/mave_{part}.jsonl": json.dumps({**PROFILE, "id": split}).encode() + b"\n"
         for split in ("train", "eval", "test")
         for part in ("positives", "negatives")
+    },
+    "implicitave": {
+        **{f"training_data/c/{name}.tsv": ROWS for name in ("train", "val")},
+        "evaluation_data/c_annotated_final.tsv": ROWS,
+        "evaluation_data/options_c.json": b'{"Color": ["red", "blue"]}',
     },
     "fashion": {"styles.csv": TITLES},
     "mepave": {f"jdair.jave.{split}.txt": SENTENCES.format(split).encode() for split in ("train", "valid", "test")},
