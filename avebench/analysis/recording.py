@@ -21,6 +21,7 @@ from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan
 from avebench.running.experiment_run import ExperimentRun
 from avebench.running.material import TEST, read_material
+from avebench.scoring.queried import unspoken
 from avebench.store import recorded
 from avebench.store.examplecounts import count_example
 from avebench.store.recorded import Recording, slug
@@ -85,13 +86,14 @@ def _recordings(plan: Plan, store: Store, results: Mapping[str, Result]) -> Iter
                 continue
             material = read(cell.repetition)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
+            left_out = unspoken(material.test)
             yield Recording(
                 slug(planned.row.label),
                 cell.repetition,
                 _portable(results[cell.key]),
                 [prediction_record(one, text_free=True) for one in predictions],
                 [
-                    count_example(gold, prediction, material.rule.names(gold))
+                    count_example(gold, prediction, material.rule.names(gold), left_out)
                     for gold, prediction in zip(material.test, predictions, strict=True)
                 ],
             )
