@@ -24,7 +24,7 @@ CARD = DatasetCard(
     units="word",
     licence="yours",
     obtain="It is your own folder: name it with --data DIR. One JSON object per line with the keys id, text, "
-    "product_id?, tokens?, spans?, pairs?, absent?, image?, category?.",
+    "product_id?, tokens?, spans?, pairs?, absent?, image?, category?, paragraphs?.",
     reader=1,
     folders=("jsonl",),
     own=True,

@@ -23,6 +23,7 @@ from avebench.planning.cells import cell_of
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.running.experiment_run import ExperimentRun
 from avebench.running.material import TEST, read_material
+from avebench.scoring.queried import unspoken
 from avebench.store import recorded
 from avebench.store.examplecounts import count_example
 from avebench.store.recorded import Recording, recorded_cells, slug
@@ -118,13 +119,14 @@ def _recordings(plan: Plan, store: Store, results: Mapping[str, Result]) -> Iter
                 continue
             material = read(cell.repetition, cell.held_out)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
+            left_out = unspoken(material.test)
             yield Recording(
                 slug(planned.row.label),
                 cell.repetition,
                 _portable(results[cell.key]),
                 [prediction_record(one, text_free=True) for one in predictions],
                 [
-                    count_example(gold, prediction, material.rule.names(gold))
+                    count_example(gold, prediction, material.rule.names(gold), left_out)
                     for gold, prediction in zip(material.test, predictions, strict=True)
                 ],
             )

@@ -21,6 +21,7 @@ from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import published_of
 from avebench.scoring.counts import Counts, Family, cls_counts, example_counts, tag_counts
 from avebench.scoring.metrics import METRICS
+from avebench.scoring.queried import QUERIED
 from avebench.tables.figures import Figure, Line, Panel
 from avebench.tables.result_tables import HEADINGS, PUBLISHED, empty_cells, summary
 from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
@@ -111,7 +112,8 @@ def _counted(
             decoded = Prediction(prediction.id, dict.fromkeys([name for name, _ in kept], 1.0), {}, spans)
             counted = {"tag": tag_counts(example, decoded), "cls": cls_counts(example, decoded)}
         else:
-            counted = example_counts(example, cut(example, prediction, threshold))
+            left_out = frozenset[Family]() if families is None else QUERIED.difference(families)
+            counted = example_counts(example, cut(example, prediction, threshold), unspoken=left_out)
         known[example.id, kept] = [
             (family, (n.tp, n.predicted, n.gold)) for family in families or counted if (n := counted.get(family))
         ]

@@ -135,6 +135,9 @@ def report_table(report: Scores) -> Table:
 
 def _notes(report: Scores) -> list[str]:
     """Return how the file was scored, what range it selected, and what it cannot be scored on."""
+    from avebench.data.annotation import places_note
+    from avebench.scoring.queried import five_counters
+
     scheme = "spans as given" if report.scheme is None else f"chunk scheme {report.scheme}"
     selected = f"Mean selected range N_m {report.mean_selected_range:.2f}"
     if report.output_range is not None:
@@ -143,7 +146,13 @@ def _notes(report: Scores) -> list[str]:
         f"{report.examples} examples, {scheme}, cls_source {report.cls_source}, scorer {report.scorer_version}.",
         f"{selected}.",
         *(f"{name}: {count:,}." for name, count in report.notes.items()),
+        *(
+            f"MAVE's counters, {name}: {', '.join(f'{counter} {count:,}' for counter, count in counters.items())}."
+            for name, counters in five_counters(report.metrics).items()
+        ),
     ]
+    if report.places is not None and report.places[0] < report.places[1]:
+        notes.append(places_note(*report.places))
     missing = [name for name, metric in report.metrics.items() if metric is None]
     return [*notes, f"Not available for this file: {', '.join(missing)}."] if missing else notes
 

@@ -124,8 +124,8 @@ class Dataset(ABC):
     def to_pandas(self, split: str | None = None) -> pandas.DataFrame:
         """Return one row per example of a split, of all splits with the column `split`.
 
-        Columns are the keys of gold JSON Lines: id, text, tokens, spans, pairs, absent, product_id, category and image,
-        the path of the picture's file. AvebenchError as `read`.
+        Columns are the keys of gold JSON Lines: id, text, tokens, spans, pairs, absent, product_id, category,
+        paragraphs and image, the path of the picture's file. AvebenchError as `read`.
         """
         import pandas
 

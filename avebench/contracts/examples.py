@@ -74,6 +74,8 @@ class Example:
     `contracts.examples.INTENT`. `absent` are the attributes that the product is known not to have; any other attribute
     without a pair is unknown. `picture` is None where the product has none. `asked` are the attributes that a query
     system is to answer for, set by the harness from the row's protocol; None for systems that are told nothing.
+    `paragraphs` are the parts of a text that was put together of several, in order: (start, end, source), the source
+    being a name such as "title" or "description"; a part may be empty. None are given where the text is one.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Example:
     category: str | None = None
     absent: frozenset[str] = frozenset()
     asked: tuple[str, ...] | None = None
+    paragraphs: tuple[tuple[int, int, str], ...] = ()
 
 
 def blind(example: Example) -> Example:
@@ -176,6 +179,9 @@ def example_record(example: Example) -> dict[str, Any]:
     }
     if example.category is not None:
         record["category"] = example.category
+    if example.paragraphs:
+        named = example.paragraphs
+        record["paragraphs"] = [{"start": start, "end": end, "source": source} for start, end, source in named]
     source = example.picture.source if example.picture is not None else None
     if isinstance(source, Path):
         record["image"] = str(source)

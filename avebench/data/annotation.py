@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from avebench.contracts.examples import Example, Units, pairs_from_spans
+from avebench.contracts.examples import INTENT, Example, Units, pairs_from_spans
 from avebench.contracts.tagging import fine_units, spans_to_tags, word_units
 from avebench.data.reading import title_key
 
@@ -17,6 +17,27 @@ SHOWN = 3
 """Number of cases that a sentence shows."""
 OTHER_OFFSETS = {"UTF-16 units": "utf-16-le", "UTF-8 bytes": "utf-8"}
 """What else offsets may count -> the codec whose code units those are."""
+
+
+def places(example: Example) -> tuple[int, int]:
+    """Return how many gold values have a place in the text, and how many there are.
+
+    Of an attribute with several values, as many have one as it has different strings in the text: where they are
+    written otherwise there (plural, case) it is not known which.
+    """
+    marked = {span.attribute for span in example.spans}
+    placed = total = 0
+    for attribute, values in example.pairs.items():
+        if attribute == INTENT:
+            continue
+        total += len(values)
+        if attribute in marked:
+            placed += 1 if len(values) == 1 else min(len(values), _strings(attribute, example))
+    return placed, total
+
+
+def _strings(attribute: str, example: Example) -> int:
+    return len({example.text[span.start : span.end] for span in example.spans if span.attribute == attribute})
 
 
 @dataclass(slots=True)
@@ -43,6 +64,10 @@ class SplitAudit:
     """Gold value strings of attributes that have spans in the same text."""
     canonical: int = 0
     """Those of them that are written otherwise than in the text: another case, plural, order."""
+    placed: int = 0
+    """Gold value strings that have a place in the text (`places`)."""
+    values: int = 0
+    """All gold value strings."""
     cases: list[str] = field(default_factory=list)
     """The first spans that are off the boundaries, or begin or end with white space, in words."""
 
@@ -50,6 +75,9 @@ class SplitAudit:
         """Count an example; with `offsets` also how its offsets fare if they are taken to count something else."""
         self.examples += 1
         self.absent += len(example.absent)
+        placed, total = places(example)
+        self.placed += placed
+        self.values += total
         if not example.spans:
             return
         written = pairs_from_spans(example.text, example.spans)
@@ -85,7 +113,7 @@ class SplitAudit:
         return next((what for what, off in self.off_as.items() if off == 0), None)
 
     def counts(self) -> dict[str, int]:
-        """Return the figures that are stored with a result."""
+        """Return the figures that are stored with a result; of places only where some value has none."""
         return {
             "spans": self.spans,
             "off_boundary": self.off_boundary,
@@ -93,6 +121,7 @@ class SplitAudit:
             "absent": self.absent,
             "located": self.located,
             "canonical": self.canonical,
+            **({"placed": self.placed, "values": self.values} if self.placed < self.values else {}),
         }
 
 
@@ -241,6 +270,16 @@ def _scoring_notes(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
             f"Of {test['located']:,} gold values in test, {canonical:,} are written otherwise than in the text (case, "
             "plural, order): string F1 asks for them as the annotation writes them, TAG-F1 for their place."
         )
+    if "placed" in test:
+        yield places_note(test["placed"], test["values"], " in test")
+
+
+def places_note(placed: int, values: int, where: str = "") -> str:
+    """Return on how many gold values a figure of spans stands."""
+    return (
+        f"TAG-F1 stands on {placed:,} of {values:,} gold values{where}: the other {values - placed:,} have no place in "
+        "the text."
+    )
 
 
 def stored_counts(found: Audit) -> dict[str, dict[str, int]]:

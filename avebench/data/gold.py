@@ -1,9 +1,10 @@
 """The gold JSON Lines format: one annotated product per line, offsets in Unicode code points, end exclusive.
 
 A line is `{id, text, product_id?, tokens?: [[start, end]], spans?: [{attribute, start, end}],
-pairs?: {attribute: [value]}, absent?: [attribute], image?, category?}`. `pairs` may hold the intent of an utterance
-under `[INTENT]` (`avebench.contracts.examples.INTENT`): one value, which no other metric counts. `absent` lists what
-the product is known not to have.
+pairs?: {attribute: [value]}, absent?: [attribute], image?, category?, paragraphs?: [{start, end, source}]}`. `pairs`
+may hold the intent of an utterance under `[INTENT]` (`avebench.contracts.examples.INTENT`): one value, which no other
+metric counts. `absent` lists what the product is known not to have, `paragraphs` the parts of a text that was put
+together of several, from left to right, each with the name of its source; a part may be empty.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ from avebench.data.jsonlines import (
     FieldError,
     FileRecords,
     Records,
+    check_keys,
     checked_list,
+    checked_object,
+    checked_offset,
     checked_pairs,
     checked_span,
     checked_string,
     filled_string,
 )
 
-KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "absent", "image", "category")
+KEYS = ("id", "text", "product_id", "tokens", "spans", "pairs", "absent", "image", "category", "paragraphs")
+
+PARAGRAPH_KEYS = ("start", "end", "source")
 
 
 def read_gold(path: Path, units: Units = "word") -> list[Example]:
@@ -73,6 +79,7 @@ def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Pict
         picture=picture,
         category=None if record.get("category") is None else filled_string(record, "category"),
         absent=_absent(record, pairs),
+        paragraphs=_paragraphs(record, text),
     )
 
 
@@ -151,3 +158,20 @@ def _absent(record: Mapping[str, Any], pairs: Mapping[str, frozenset[str]]) -> f
             wrong = f"the attribute '{attribute}' has a pair as well" if attribute.strip() else "the string is empty"
             raise FieldError(f"absent[{position}]", f"{wrong}.")
     return frozenset(listed)
+
+
+def _paragraphs(record: Mapping[str, Any], text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return the parts of the text; FieldError unless they are ranges of it from left to right, with a source each."""
+    listed = [] if record.get("paragraphs") is None else checked_list(record["paragraphs"], "paragraphs", "objects")
+    paragraphs: list[tuple[int, int, str]] = []
+    for position, item in enumerate(listed):
+        field = f"paragraphs[{position}]"
+        part = checked_object(item, field, "{start, end, source}")
+        check_keys(part, PARAGRAPH_KEYS, f"{field}.")
+        start, end = (checked_offset(part, key, f"{field}.") for key in ("start", "end"))
+        first = paragraphs[-1][1] if paragraphs else 0
+        if not first <= start <= end <= len(text):
+            message = f"[{start}, {end}) is no range of the text, which has {len(text)} characters (end exclusive)"
+            raise FieldError(field, f"{message}, behind the part in front of it.")
+        paragraphs.append((start, end, filled_string(part, "source", f"{field}.")))
+    return tuple(paragraphs)

@@ -187,6 +187,16 @@ def checked_object(value: object, field: str, what: str) -> dict[str, Any]:
     return value
 
 
+def checked_offset(record: Mapping[str, Any], key: str, inside: str) -> int:
+    """Return the whole number under `key`; FieldError if it is missing or none; `inside` as in `check_keys`."""
+    if key not in record:
+        raise FieldError(f"{inside}{key}", "the key is missing.")
+    offset = record[key]
+    if not isinstance(offset, int) or isinstance(offset, bool):
+        raise FieldError(f"{inside}{key}", f"an offset is a whole number, not {json.dumps(offset)[:80]}.")
+    return offset
+
+
 def checked_span(item: object, text: str, field: str, more: tuple[str, ...] = ()) -> Span:
     """Return the span {attribute, start, end}; FieldError for a wrong key, or offsets that are no range of `text`.
 
@@ -198,10 +208,7 @@ def checked_span(item: object, text: str, field: str, more: tuple[str, ...] = ()
         if key not in record:
             raise FieldError(f"{field}.{key}", "the key is missing.")
     attribute = checked_string(record["attribute"], f"{field}.attribute")
-    start, end = record["start"], record["end"]
-    for key, offset in (("start", start), ("end", end)):
-        if not isinstance(offset, int) or isinstance(offset, bool):
-            raise FieldError(f"{field}.{key}", f"an offset is a whole number, not {json.dumps(offset)}.")
+    start, end = (checked_offset(record, key, f"{field}.") for key in ("start", "end"))
     if not 0 <= start < end <= len(text):
         message = f"[{start}, {end}) is no range of the text, which has {len(text)} characters (end exclusive)."
         raise FieldError(field, message)

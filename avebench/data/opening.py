@@ -149,6 +149,9 @@ def _audit_figures(dataset: Dataset) -> dict[str, str]:
         "spans off the units": [one.off_boundary for one in found.splits.values()],
         "spans that overlap others": [one.overlapping for one in found.splits.values()],
     }
+    without = [one.values - one.placed for one in found.splits.values()]
+    if any(without):
+        reach["values without a place in the text"] = without
     figures = {f"{name} ({' / '.join(found.splits)})": counts for name, counts in reach.items()}
     later = " / ".join(found.same_texts)
     figures[f"texts of an earlier split ({later})"] = list(found.same_texts.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avebench.planning.cells import Cell
-from avebench.scoring.metrics import LATER_METRICS, SCORER_VERSION
+from avebench.scoring.metrics import SCORER_VERSION, later_metrics
 from avebench.store.results import Result, Store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def stored_results(cells: Sequence[Cell], store: Store, metrics: Sequence[str] =
         if not store.finished(cell.key):
             continue
         result = store.load(cell.key)
-        later = LATER_METRICS.intersection(metrics) - result.scores.metrics.keys()
+        later = later_metrics(result.annotation).intersection(metrics) - result.scores.metrics.keys()
         if result.scorer_version != SCORER_VERSION or later:
             from avebench.running.cell_run import rescore
 

@@ -11,12 +11,25 @@ from typing import Literal
 
 from avebench.contracts.examples import INTENT, PAD, Example, Prediction, gold_attributes
 from avebench.scoring.pairs import normalise_pairs
+from avebench.scoring.queried import NO_VALUE, QUERIED, queried_counts
 
 ClsSource = Literal["head", "tags", "derived"]
-Family = Literal["tag", "cls", "cls_with_pad", "mae", "mae_by_attribute", "string", "annotated", "intent", "sentence"]
-
-NO_VALUE = frozenset({"", "n/a", "none"})
-"""Predicted strings, lower-cased, that say that there is no value (generative systems)."""
+Family = Literal[
+    "tag",
+    "cls",
+    "cls_with_pad",
+    "mae",
+    "mae_by_attribute",
+    "string",
+    "annotated",
+    "intent",
+    "sentence",
+    "mave",
+    "mave_all",
+    "mave_pairs",
+    "option",
+    "containment",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +163,13 @@ def sentence_counts(gold: Example, prediction: Prediction) -> Counts | None:
     return Counts(int(intent.tp == 1 and set(gold.spans) == set(prediction.spans)), 1, 1)
 
 
-def example_counts(gold: Example, prediction: Prediction, source: ClsSource = "head") -> dict[Family, Counts]:
-    """Return the counts of every family that can be counted for this example; ValueError if the ids differ."""
+def example_counts(
+    gold: Example, prediction: Prediction, source: ClsSource = "head", unspoken: Collection[Family] = ()
+) -> dict[Family, Counts]:
+    """Return the counts of every family that can be counted for this example; ValueError if the ids differ.
+
+    Those that are `unspoken`, as `scoring.queried.unspoken` finds for whole data, are left out.
+    """
     if gold.id != prediction.id:
         raise ValueError(f"the prediction of '{prediction.id}' stands beside the gold example '{gold.id}'")
     counted: dict[Family, Counts | None] = {
@@ -165,4 +183,7 @@ def example_counts(gold: Example, prediction: Prediction, source: ClsSource = "h
         "intent": intent_counts(gold, prediction),
         "sentence": sentence_counts(gold, prediction),
     }
+    if not QUERIED.issubset(unspoken):
+        triples = queried_counts(gold, prediction)
+        counted |= {family: Counts(*triple) for family, triple in triples.items() if family not in unspoken}
     return {family: counts for family, counts in counted.items() if counts is not None}

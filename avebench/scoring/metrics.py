@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from avebench.contracts.examples import Example, Prediction
 from avebench.scoring.counts import ClsSource, Counts, Family, example_counts, predicted_attributes, value_strings
+from avebench.scoring.queried import OF_ABSENCES, unspoken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,8 @@ TRIPLES: tuple[tuple[str, Family], ...] = (
     ("cls_{}_with_pad", "cls_with_pad"),
     ("string_{}", "string"),
     ("annotated_{}", "annotated"),
+    ("mave_{}", "mave"),
+    ("mave_all_{}", "mave_all"),
 )
 """Pattern of names -> what is counted, of the metrics that come as precision, recall and F1."""
 METRICS: dict[str, tuple[Family, str]] = {
@@ -36,11 +39,22 @@ METRICS: dict[str, tuple[Family, str]] = {
     "mae_accuracy_by_attribute": ("mae_by_attribute", "recall"),
     "intent_accuracy": ("intent", "recall"),
     "sentence_accuracy": ("sentence", "recall"),
+    "mave_pair_accuracy": ("mave_pairs", "recall"),
+    "option_accuracy": ("option", "recall"),
+    "containment_accuracy": ("containment", "recall"),
 }
 """Metric name -> (what is counted, which ratio of the counts)."""
 
 LATER_METRICS = frozenset({"annotated_precision", "annotated_recall", "annotated_f1"})
 """Metrics that results of this scorer version may lack: they came later and changed no other."""
+LATER_OF_ABSENCES = frozenset(name for name, (family, _) in METRICS.items() if family in OF_ABSENCES)
+"""Metrics that came later as well, and stand only where the annotation knows absences."""
+
+
+def later_metrics(annotation: Mapping[str, Mapping[str, int]]) -> frozenset[str]:
+    """Return the metrics that a result may lack for its age, from the figures that it stores of its annotation."""
+    absences = annotation.get("test", {}).get("absent", 0) > 0
+    return LATER_METRICS | LATER_OF_ABSENCES if absences else LATER_METRICS
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ class RunningScores:
     """Counts of many examples. Those of disjoint shards add up to those of the whole, in any order and grouping.
 
     `counted` is the number of examples for which a family could be counted; a family that misses one is not available.
+    Nor is one of the `unspoken`, which are not counted.
     """
 
     source: ClsSource = "head"
@@ -97,11 +112,12 @@ class RunningScores:
     span_attributes: dict[str, Counts] = field(default_factory=dict)
     string_attributes: dict[str, Counts] = field(default_factory=dict)
     slices: dict[str, RunningScores] = field(default_factory=dict)
+    unspoken: frozenset[Family] = frozenset()
 
     def add(self, gold: Example, prediction: Prediction, slices: Iterable[str] = ()) -> None:
         """Count one example, which belongs to the named slices; ValueError if the ids differ."""
         shard = RunningScores(self.source, 1, len(predicted_attributes(prediction, self.source)), len(gold.tokens))
-        shard.totals = example_counts(gold, prediction, self.source)
+        shard.totals = example_counts(gold, prediction, self.source, self.unspoken)
         shard.counted = dict.fromkeys(shard.totals, 1)
         shard.span_attributes = _by_attribute(
             {(span.attribute, span) for span in gold.spans}, {(span.attribute, span) for span in prediction.spans or ()}
@@ -188,9 +204,11 @@ def score(
 ) -> RunningScores:
     """Return the scores of parallel examples and predictions; `slices` gives the names of the slices of an example.
 
-    ValueError if the sequences differ in length or an id does not match.
+    What the annotation does not speak of is not counted. ValueError if the sequences differ in length or an id does not
+    match.
     """
-    scores = RunningScores(source)
+    gold = gold if isinstance(gold, Sequence) else list(gold)
+    scores = RunningScores(source, unspoken=unspoken(gold))
     for example, prediction in zip(gold, predictions, strict=True):
         scores.add(example, prediction, slices(example) if slices else ())
     return scores

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import chunks, split_tag
 
 
+@lru_cache(maxsize=1 << 16)  # The same few values stand in most products.
 def normalise_value(value: str) -> str:
     """Return a value string as it is compared: NFKC, case-folded, white space collapsed to single spaces."""
     return " ".join(unicodedata.normalize("NFKC", value).casefold().split())

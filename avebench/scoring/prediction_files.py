@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from avebench.contracts.examples import PAD, Example, Prediction, Units, gold_attributes
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import split_tag
+from avebench.data.annotation import places
 from avebench.data.conll import Tagged, read_conll
 from avebench.data.gold import read_gold
 from avebench.data.jsonlines import Records, text_lines
@@ -21,6 +22,7 @@ from avebench.scoring.counts import ClsSource, Counts, Family, accuracy_counts, 
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import METRICS, SCORER_VERSION, Metric, output_range, score
 from avebench.scoring.pairs import pairs_from_tags
+from avebench.scoring.queried import five_counters
 from avebench.scoring.sequences import score_tag_sequences
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Scores:
     `scheme` is how tags became chunks, None where the file gives spans itself. `metrics` holds None for what the file
     cannot be scored on. `per_attribute` counts spans, or value strings where there are no spans. `output_range` is
     (C_o, C_m) of `scoring.metrics.output_range` over the attributes that occur in the gold, None for tag columns.
+    `places` is how many gold values have a place in the text, and how many there are, None for tag columns.
     """
 
     predictions: str
@@ -61,6 +64,7 @@ class Scores:
     scorer_version: int = SCORER_VERSION
     notes: dict[str, int] = field(default_factory=dict)
     """What was read as something else, or left out: how often."""
+    places: tuple[int, int] | None = None
 
     def __getitem__(self, metric: str) -> float:
         """Return a metric in %; KeyError if there is none of this name, or these predictions have none."""
@@ -85,6 +89,7 @@ class Scores:
         }
         if self.output_range is not None:
             content["output_range"] = {"c_o": self.output_range[0], "c_m": self.output_range[1]}
+        content["counters"] = five_counters(self.metrics)
         return content
 
 
@@ -167,6 +172,7 @@ def _scores(
     metrics = scores.metrics()
     _check(metrics, scores.examples, gold)
     attributes = frozenset[str]().union(*map(gold_attributes, gold))
+    placed = [places(example) for example in gold]
     return Scores(
         predictions=name,
         examples=scores.examples,
@@ -177,6 +183,7 @@ def _scores(
         per_slice=scores.per_slice(),
         mean_selected_range=scores.mean_selected_range,
         output_range=output_range(len(attributes), scores.mean_length, scores.mean_selected_range),
+        places=(sum(one for one, _ in placed), sum(number for _, number in placed)),
     )
 
 

@@ -99,9 +99,14 @@ def columns_of(counted: Sequence[ExampleCounts]) -> CountColumns:
     return CountColumns([one.id for one in counted], [one.product for one in counted], counts, by_attribute)
 
 
-def count_example(gold: Example, prediction: Prediction, slices: Iterable[str]) -> ExampleCounts:
-    """Return the counts of one example, which belongs to the named slices; ValueError if the ids differ."""
-    scores = RunningScores()
+def count_example(
+    gold: Example, prediction: Prediction, slices: Iterable[str], unspoken: frozenset[Family] = frozenset()
+) -> ExampleCounts:
+    """Return the counts of one example, which belongs to the named slices; ValueError if the ids differ.
+
+    `unspoken` are families to be left out, those that `scoring.queried.unspoken` finds for the data.
+    """
+    scores = RunningScores(unspoken=unspoken)
     scores.add(gold, prediction)
     return ExampleCounts(gold.id, product_of(gold), frozenset(slices), scores.totals, _by_attribute(scores, prediction))
 

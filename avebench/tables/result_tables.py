@@ -35,6 +35,15 @@ HEADINGS = {
     "annotated_f1": "annotated F1",
     "intent_accuracy": "intent",
     "sentence_accuracy": "sentence",
+    "mave_precision": "MAVE P",
+    "mave_recall": "MAVE R",
+    "mave_f1": "MAVE F1",
+    "mave_all_precision": "MAVE P, all",
+    "mave_all_recall": "MAVE R, all",
+    "mave_all_f1": "MAVE F1, all",
+    "mave_pair_accuracy": "MAVE pairs",
+    "option_accuracy": "option",
+    "containment_accuracy": "containment",
 }
 """Column headings; a metric that is not named here stands under its own name."""
 

@@ -67,6 +67,14 @@ TRIPLES = b"blue &#39;dress\x01Color\x01blue\nblue &#39;dress\x01Size\x01NULL\nr
 SENTENCES = "c_1\ts_{0}1\tab黑\t<x>a</x>b<y>黑</y>\nc_2\ts_{0}2\tcd\tcd\n"
 PRODUCTS = {"diffbotUri": "product|4|1", "title": "Blue dress", "text": "of red", "images": ["p.png"]}
 
+TARGETS = (
+    b'{"input": "red &amp; hat", "category": "c", "target_scores": {"Color": {"red": 1}, "Size": {"n/a": 1}}}\n' * 2
+)
+EVIDENCE = {"value": "red", "pid": 1, "begin": 2, "end": 5}
+PROFILE = {"category": "c", "paragraphs": [{"text": "hat", "source": "t"}, {"text": "a red hat", "source": "d"}]}
+PROFILE["attributes"] = [{"key": "Color", "evidences": [EVIDENCE, {**EVIDENCE, "begin": -1}]}, {"key": "Size"}]
+ROWS = b'id\timages\tcategory\ttexts\tattribute_names\tattribute_values\nB1\t\tc\t"[Title] 4"" hat"\tColor\tred\n'
+
 READERS: dict[str, dict[str, bytes]] = {
     "jsonl": {f"{split}.jsonl": _gold(split) for split in ("train", "valid", "test")},
     "conll": {f"{split}.conll": COLUMNS.replace(b" [PAD]", b" O") for split in ("train", "valid", "test")},
@@ -76,6 +84,17 @@ READERS: dict[str, dict[str, bytes]] = {
         for name, content in (("seq.in", b"play it\nx\n"), ("seq.out", b"O B-a\nO\n"), ("label", b"Play\nGet\n"))
     },
     "ae110k": {"publish_data.txt": TRIPLES},
+    "extractgpt": {"train.jsonl": TARGETS, "test.jsonl": TARGETS},
+    "mave": {
+        f"{split}/mave_{part}.jsonl": json.dumps({**PROFILE, "id": split}).encode() + b"\n"
+        for split in ("train", "eval", "test")
+        for part in ("positives", "negatives")
+    },
+    "implicitave": {
+        **{f"training_data/c/{name}.tsv": ROWS for name in ("train", "val")},
+        "evaluation_data/c_annotated_final.tsv": ROWS,
+        "evaluation_data/options_c.json": b'{"Color": ["red", "blue"]}',
+    },
     "fashion": {"styles.csv": TITLES},
     "mepave": {f"jdair.jave.{split}.txt": SENTENCES.format(split).encode() for split in ("train", "valid", "test")},
     "mae": {

@@ -63,6 +63,42 @@ def test_lines_of_a_data_set(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.glob("runs/cells/*/result.json"))
 
 
+PROFILE = {"id": "B1", "category": "c", "paragraphs": [{"text": "a red hat", "source": "title"}]}
+EVIDENCE = {"value": "red", "pid": 0, "begin": 3, "end": 6}
+COLUMNS = "id\timages\tcategory\ttexts\tattribute_names\tattribute_values\n"
+TARGETS = '{"input": "red hat", "category": "c", "target_scores": {"Color": {"red": 0}}}\n'
+PUBLIC = {
+    "mave": (
+        {"mave_positives.jsonl": {**PROFILE, "attributes": [{"key": "Color", "evidences": [EVIDENCE]}]}},
+        "line 1, field 'attributes[0].evidences[0]': the characters 3 to 6 of paragraph 0 are 'ed ', not 'red'.",
+    ),
+    "implicitave": (
+        {
+            **{f"training_data/c/{name}.tsv": COLUMNS for name in ("train", "val")},
+            "evaluation_data/c_annotated_final.tsv": f"{COLUMNS}B1\t\tc\t[Title] hat\tColor\tpink\n",
+            "evaluation_data/options_c.json": {"Color": ["red", "blue"]},
+        },
+        "c_annotated_final.tsv, line 2, field 'attribute_values': 'pink' is not among the options of 'Color'",
+    ),
+    "extractgpt": ({"train.jsonl": TARGETS, "test.jsonl": TARGETS}, "line 1, field 'target_scores.Color.red'"),
+}
+"""Data set -> its files, one of them wrong, and what is said of that."""
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_formats(tmp_path: Path, name: str) -> None:
+    files, said = PUBLIC[name]
+    for place, content in files.items():
+        (tmp_path / "data" / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / place).write_text(content if isinstance(content, str) else json.dumps(content))
+    (tmp_path / "mine.toml").write_text(EXPERIMENT.replace("jsonl", name))
+    done = avebench_here(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow")
+    assert done.returncode == 2 and said in done.stderr and done.stderr.count("avebench: ") == 1, done.stderr
+    assert not list(tmp_path.glob("runs/cells/*/result.json"))
+    checked = avebench_here(tmp_path, "data", "check", name, "--data", "data")
+    assert checked.returncode == 2 and said in checked.stdout
+
+
 def test_empty_file_and_missing_split(tmp_path: Path) -> None:
     data = _jsonl(tmp_path)
     (data / "valid.jsonl").write_text("")

@@ -46,6 +46,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "pairs": {"colour": ["crimson", "red"]},
         "category": "c",
         "absent": ["size"],
+        "paragraphs": [{"start": 0, "end": 3, "source": "title"}, {"start": 3, "end": 3, "source": "brand"}],
     }
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "photos" / "1.png")
@@ -53,6 +54,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     (example,) = reader.read("train")
     assert example.tokens == ((0, 3), (4, 13)) and example.pairs == {"colour": {"crimson", "red"}}
     assert (example.product_id, example.category, example.absent) == ("p", "c", {"size"})
+    assert example.paragraphs == ((0, 3, "title"), (3, 3, "brand"))
     assert example.picture is not None and example.picture.open().getpixel((0, 0)) == (255, 0, 0)
     assert list(reader.check()) == []
     assert reader.schema().attributes == ("colour",)
@@ -86,6 +88,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ({"absent": "size"}, "absent", "a list of attributes is needed"),
         ({"absent": ["size", "colour"]}, "absent[1]", "has a pair as well"),
         ({"absent": [" "]}, "absent[0]", "empty"),
+        ({"paragraphs": {}}, "paragraphs", "a list of objects"),
+        ({"paragraphs": [[0, 3]]}, "paragraphs[0]", "an object {start, end, source}"),
+        ({"paragraphs": [{"start": 0, "end": 3}]}, "paragraphs[0].source", "missing"),
+        ({"paragraphs": [{"start": 0, "end": 14, "source": "t"}]}, "paragraphs[0]", "13 characters"),
+        ({"paragraphs": [{"start": 3, "end": 5, "source": "t"}] * 2}, "paragraphs[1]", "behind the part in front"),
+        ({"paragraphs": [{"start": 0, "end": 1.5, "source": "t"}]}, "paragraphs[0].end", "whole number"),
         ({"image": "../secret.jpg"}, "image", "is no path inside the folder"),
         ({"image": "/secret.jpg"}, "image", "is no path inside the folder"),
     ],

@@ -23,6 +23,7 @@ from avebench.planning.requested import note_requested
 from avebench.running.material import TEST, Material, read_material
 from avebench.running.missing_cells import run_missing, stored_results
 from avebench.scoring.metrics import SCORER_VERSION
+from avebench.scoring.queried import unspoken
 from avebench.store.examplecounts import ExampleCounts, attribute_counts, columns_of, count_example
 from avebench.store.recorded import RecordedCell, recorded_cells, slug
 from avebench.store.results import Result, Store
@@ -136,8 +137,9 @@ def _material(plan: Plan) -> Callable[[Cell], Material]:
 
 def _counted(material: Material, predictions: Path) -> list[ExampleCounts]:
     found = read_predictions(predictions, material.test)
+    left_out = unspoken(material.test)
     return [
-        count_example(gold, prediction, material.rule.names(gold))
+        count_example(gold, prediction, material.rule.names(gold), left_out)
         for gold, prediction in zip(material.test, found, strict=True)
     ]
 
