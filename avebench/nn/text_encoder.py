@@ -6,7 +6,7 @@ windows of long texts stay in this room. Nothing is ever fetched: an encoder is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -107,14 +107,20 @@ class TextEncoder(nn.Module, UnitPieces):
         what lies between the layers' outputs is computed again on the way back. So memory grows with a text's length by
         these outputs alone.
         """
-        at_once = len(embeddings)
-        if batch is not None and "owner" in batch:
+        return self.in_parts(self._layers, batch or {}, embeddings, mask)
+
+    def in_parts(
+        self, compute: Callable[..., tuple[Tensor, ...]], batch: dict[str, Any], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return what `compute` makes of inputs with a row per window of a batch, as `layers` lets them pass."""
+        at_once = len(inputs[0])
+        if "owner" in batch:
             at_once = max(len(batch["lengths"]), WINDOWS_AT_ONCE)
-        if len(embeddings) <= at_once:
-            return self._layers(embeddings, mask)
+        if len(inputs[0]) <= at_once:
+            return compute(*inputs)
         parts = [
-            checkpoint(self._layers, *some, use_reentrant=False) if torch.is_grad_enabled() else self._layers(*some)
-            for some in zip(torch.split(embeddings, at_once), torch.split(mask, at_once), strict=True)
+            checkpoint(compute, *some, use_reentrant=False) if torch.is_grad_enabled() else compute(*some)
+            for some in zip(*(torch.split(one, at_once) for one in inputs), strict=True)
         ]
         return tuple(map(torch.cat, zip(*parts, strict=True)))
 

@@ -17,7 +17,6 @@ probability for every unit, runs of which are values, and finds several.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,7 +27,7 @@ from torch.nn import functional
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, QueryConfig, TrainingConfig, Vocabulary
 from avebench.models.query.pairs import PairModel
-from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE
+from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, runs
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.neural import Batch, parameters_by_home
 from avebench.nn.ragged import prefix_mask
@@ -115,7 +114,7 @@ class Model(PairModel):
 
     def _span_losses(self, states: Tensor, batch: Batch, tags: list[tuple[int, ...]]) -> dict[str, Tensor]:
         """Return the cross-entropies of begin and end, means over the pairs that have a value; of several the first."""
-        found = [(row, *next(_runs(path))) for row, path in enumerate(tags) if BEGIN in path]
+        found = [(row, *next(runs(path))) for row, path in enumerate(tags) if BEGIN in path]
         if not found:
             nothing = (self.begin.weight.sum() + self.end.weight.sum()) * 0
             return {"begin": nothing, "end": nothing}
@@ -178,20 +177,9 @@ class Model(PairModel):
         lengths, none = batch["lengths"], (self.none(cls).squeeze(1) > 0).tolist()
         if self.config.head == "sigmoid":
             inside = ((self.unit(states).squeeze(2) > 0) * INSIDE).tolist()
-            runs = [list(_runs(row[:length])) for row, length in zip(inside, lengths, strict=True)]
-            return [[] if empty else found for found, empty in zip(runs, none, strict=True)]
+            found = [list(runs(row[:length])) for row, length in zip(inside, lengths, strict=True)]
+            return [[] if empty else values for values, empty in zip(found, none, strict=True)]
         begins = self.begin_scores(states, batch).argmax(dim=1)
         ends = self.end_scores(states, self._mask(batch), begins).argmax(dim=1)
         spans = zip(begins.tolist(), ends.tolist(), strict=True)
         return [[] if empty or not length else [span] for span, length, empty in zip(spans, lengths, none, strict=True)]
-
-
-def _runs(tags: tuple[int, ...] | list[int]) -> Iterator[tuple[int, int]]:
-    """Yield first and last place of every value: runs of tags that are not O, of which a B begins a new one."""
-    start = None
-    for place, tag in enumerate([*tags, OUTSIDE]):
-        if start is not None and tag in {OUTSIDE, BEGIN}:
-            yield start, place - 1
-            start = None
-        if start is None and tag != OUTSIDE:
-            start = place

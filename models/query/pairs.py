@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span
@@ -19,17 +20,22 @@ from avebench.nn.neural import Batch
 from avebench.nn.text_encoder import Pooling, TextEncoder
 from avebench.nn.unit_pieces import EncodedText
 
+Pieces = NDArray[np.int32]
 LONGEST_SHARE = 3
 """A name has at most this part of what the encoder reads at once; what is longer is cut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One pair: the joined pieces of name and text, how many are the name's, and the gold tags (S,) of the units."""
+    """One pair: the joined pieces of name and text, how many are the name's, and the gold tags (S,) of the units.
+
+    Of the `named` pieces `preceding` stand between [CLS] and the name.
+    """
 
     name: str
     joined: EncodedText
     named: int
+    preceding: int
     tags: tuple[int, ...]
 
 
@@ -43,7 +49,10 @@ class Encoded:
 
 
 class PairModel(EncoderModel):
-    """A system over pairs. At test the pairs of all texts go through it in batches of similar length."""
+    """A system over pairs. At test the pairs of all texts go through it in batches of similar length.
+
+    `limit` are the pieces that are read at once, by default those of the encoder.
+    """
 
     def __init__(
         self,
@@ -51,11 +60,12 @@ class PairModel(EncoderModel):
         schema: AttributeSchema,
         vocabulary: Vocabulary,
         pooling: Pooling,
-        pooler: bool = False,
+        limit: int | None = None,
     ) -> None:
         super().__init__(config, schema, vocabulary)
-        encoder = TextEncoder(config.text_encoder, schema.units, pooling, pooler=pooler, long_texts=config.long_texts)
+        encoder = TextEncoder(config.text_encoder, schema.units, pooling, long_texts=config.long_texts)
         self.text_encoder = encoder
+        encoder.limit = limit or encoder.limit
         self._names = Names(encoder)
         longest = max([2, *(len(self._names[name].ids) for name in schema.attributes)])
         self._room = min(longest, max(3, encoder.limit // LONGEST_SHARE))
@@ -69,13 +79,19 @@ class PairModel(EncoderModel):
     def encode(self, example: Example) -> Encoded:
         """Return the pairs of an example and what it is asked for."""
         text = self.text_encoder.encode(example)
-        units = len(text.first)
+        units, preceding = len(text.first), self.preceding(example)
         questions = []
         for name in asked_of(example, self.schema):
             ids = self._names[name].ids
             ids = ids if len(ids) <= self._room else np.concatenate([ids[: self._room - 1], ids[-1:]])
-            questions.append(Question(name, _joined(ids, text), len(ids), tuple(tags_for(example, name)[:units])))
+            ids = np.concatenate([ids[:1], preceding, ids[1:]])
+            tags = tuple(tags_for(example, name)[:units])
+            questions.append(Question(name, _joined(ids, text), len(ids), len(preceding), tags))
         return Encoded(example, text, tuple(questions))
+
+    def preceding(self, example: Example) -> Pieces:
+        """Return the pieces between [CLS] and the name of what is asked: none."""
+        return np.zeros(0, dtype=np.int32)
 
     def pieces(self, encoded: Encoded) -> EncodedText:
         """Return the pieces of the longest pair, of a text that is asked nothing its own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, prediction_of
 from avebench.contracts.tagging import spans_to_tags, text_units
@@ -24,6 +24,17 @@ def tags_for(example: Example, attribute: str) -> list[int]:
         return [OUTSIDE] * len(example.tokens)
     tags, _ = spans_to_tags(spans, example.tokens)
     return [OUTSIDE if tag == "O" else BEGIN if tag.startswith("B") else INSIDE for tag in tags]
+
+
+def runs(tags: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield first and last place of every value: runs of tags that are not O, of which a B begins a new one."""
+    start = None
+    for place, tag in enumerate([*tags, OUTSIDE]):
+        if start is not None and tag in {OUTSIDE, BEGIN}:
+            yield start, place - 1
+            start = None
+        if start is None and tag != OUTSIDE:
+            start = place
 
 
 def answered(example: Example, values: Mapping[str, Sequence[Span]]) -> Prediction:

@@ -43,6 +43,7 @@ CRF = {"decoder": "bilstm-crf", "loss_reduction": "mean"}
 ADATAG = {"embedding": 16, "hidden": 16, "min_count": 1, "dropout": 0.1, "training": TRAINING}
 OPENTAG = {"embedding": 16, "hidden": 16, "attention_inner": 16, "min_count": 1, "dropout": 0.1}
 OPENTAG["training"] = TRAINING
+STRUCTURE = {"long_length": 40, "radius": 8, "distance": 3}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "adatag": [
         {**ADATAG, "text_encoder": "tiny_bert"},
@@ -96,11 +97,21 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {**BERT, "global_images": "none"},
         {**BERT, **SEES, **CRF, "text_tuned": True, "image_tuned": True},
     ],
+    "maveqa": [
+        {**BERT, **STRUCTURE, "values": "all"},
+        {**BERT, **STRUCTURE, "values": "all", "hard": True, "pooling": "mean"},
+        {**BERT, **STRUCTURE, "values": "all", "text_encoder": "tiny_roberta", "radius": 2},
+        {**BERT, "encoder": "bert", "values": "all"},
+    ],
     "opentag": [
         OPENTAG,
         {**OPENTAG, "system": "bilstm-crf"},
         {**OPENTAG, "vectors": "tiny_vectors"},
         {**OPENTAG, "vectors": "tiny_vectors", "vectors_tuned": False, "system": "bilstm-crf"},
+    ],
+    "smartave": [
+        {**BERT, **STRUCTURE},
+        {**BERT, **STRUCTURE, "text_encoder": "tiny_roberta", "radius": 2, "pooling": "mean"},
     ],
     "suopentag": [
         {**BERT, "hidden": 16},

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.models.query.aveqa import Config, Model, _runs
+from avebench.models.query.aveqa import Config, Model
+from avebench.models.query.questions import runs
 
 SCHEMA = AttributeSchema(("color", "kind", "long sun"))
 TRAINING: dict[str, Any] = {"batch_size": 2, "steps": 1, "epochs": None}
@@ -119,9 +120,9 @@ def test_the_best_end_follows_the_best_begin(tiny_bert: Path) -> None:
 
 
 def test_runs_of_units_are_values() -> None:
-    assert list(_runs([0, 2, 2, 0, 2])) == [(1, 2), (4, 4)]
-    assert list(_runs([1, 1, 2, 0, 1])) == [(0, 0), (1, 2), (4, 4)]
-    assert list(_runs([])) == []
+    assert list(runs([0, 2, 2, 0, 2])) == [(1, 2), (4, 4)]
+    assert list(runs([1, 1, 2, 0, 1])) == [(0, 0), (1, 2), (4, 4)]
+    assert list(runs([])) == []
 
 
 @pytest.mark.parametrize("head", ["span", "sigmoid"])
