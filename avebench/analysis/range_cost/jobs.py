@@ -18,7 +18,7 @@ from avebench.files.atomic import write_atomically
 from avebench.files.digests import sha256
 from avebench.files.errors import AvebenchError
 from avebench.planning.cells import keyed_config
-from avebench.planning.configs import Layers, check_settings, resolve
+from avebench.planning.configs import Layers, ResolvedRow, check_protocol, check_settings, resolve
 from avebench.planning.experiment import Cost, Experiment
 from avebench.planning.request import Request
 from avebench.store.provenance import hardware, versions
@@ -35,7 +35,7 @@ class Job(BaseModel):
     """One measurement: a row with its resolved config at a number of attributes, in training or at test.
 
     `encoders` are the roles of the encoders of the config, which random ones of the measured sizes stand in for;
-    `asked` says whether the system is asked once per attribute (protocol "all").
+    `asked` says whether the system is asked for attributes: at test for all of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,6 +125,8 @@ def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job
     around = Layers("paper", request.settings, experiment.defaults.options)
     resolved = [resolve(row, around) for row in rows]
     check_settings(resolved)
+    for one in resolved:
+        _check_protocol(one)
     machine, torch = hardware(device)["cpu"], versions()["torch"]
     return [
         Job(
@@ -145,6 +147,16 @@ def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job
         for number in sizes.attributes
         for phase in PHASES
     ]
+
+
+def _check_protocol(resolved: ResolvedRow) -> None:
+    """Raise AvebenchError unless a row finds its range itself, or is asked for every attribute."""
+    check_protocol(resolved)
+    if resolved.row.protocol not in {"native", "all"}:
+        raise AvebenchError(
+            f"Row '{resolved.row.label}': what the protocol '{resolved.row.protocol}' asks for does not depend on the "
+            "number of attributes. Give protocol = all."
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
