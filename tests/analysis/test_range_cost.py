@@ -109,6 +109,11 @@ def test_a_key_depends_on_what_is_measured_alone(tmp_path: Path) -> None:
     # Neither on the sizes beside its own, nor on the device's other name.
     assert job.key() == _jobs(tmp_path, attributes=[6, 99])[0].key()
     assert job.key() != _jobs(tmp_path, characters=11)[0].key()
+    # What the wall's clock took on a CPU, as an earlier version did, is neither kept nor shown as this.
+    earlier = Job.model_validate(job.model_dump(exclude={"clock"}))
+    assert earlier.key() != job.key() and earlier.measures() != job.measures()
+    elsewhere = job.model_copy(update={"device": "cuda", "clock": "wall", "machine": "another"})
+    assert elsewhere.key() != job.key() and elsewhere.measures() == job.measures()
 
 
 def test_data_is_refused_where_it_was_asked_for(tmp_path: Path) -> None:

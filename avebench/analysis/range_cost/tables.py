@@ -74,7 +74,7 @@ def _notes(jobs: Sequence[Job], found: Found) -> list[str]:
     """Return sizes, machine, and of which passes the figures are."""
     sizes, device = jobs[0].sizes, jobs[0].device
     on_cpu = device == "cpu"
-    where = f"{jobs[0].machine}, one thread" if on_cpu else f"{device} of {jobs[0].machine}"
+    where = f"{jobs[0].machine}, processor time of one thread" if on_cpu else f"{device} of {jobs[0].machine}"
     memory = "its peak, libraries and parameters included" if on_cpu else "the most that was allocated on the GPU"
     notes = [
         f"A training step of {sizes.sentences} sentences of {sizes.characters} characters with {sizes.selected} gold "
