@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avebench.commands.options import (
+    Asked,
     CellKey,
     DataFolder,
     Device,
@@ -47,6 +48,7 @@ def explain(
     train_fraction: TrainedFraction = None,
     repetition: Repetition = None,
     cell: CellKey = "",
+    ask: Asked = None,
     data: DataFolder = None,
     device: Device = "auto",
     out: Out = RUNS,
@@ -55,7 +57,10 @@ def explain(
 ) -> None:
     """Show why a trained row predicts what it predicts: tags, range scores, similarities, attention over the picture.
 
-    Example: avebench explain --experiment table6 --row DRAM --text "a blue dress" --image photo.jpg --png overlays
+    Of a row that is asked: per attribute what decided, the probability of a value and those of its tokens.
+
+    Examples: avebench explain --experiment table6 --row DRAM --text "a blue dress" --image photo.jpg --png overlays;
+    avebench explain --experiment table8 --row AVEQA --text "a blue dress" --ask Color --ask Material
     """
     from avebench.running.chosen_cell import Choice, find_trained
     from avebench.running.predict import single_product
@@ -67,7 +72,7 @@ def explain(
     register(plugin)
     result = find_trained(Choice(experiment, row, out, dataset, train_fraction, repetition, cell, data))
     shown = None if example is None else example_of(result, split, example, data)
-    trained = load_trained(result, Store(out), device, data)
+    trained = load_trained(result, Store(out), device, data, ask)
     explanation = explanations(trained, row)(shown or single_product(text or "", image, trained))
     show(explanation, row, format.value)
     for line in trained.long_texts(explanation.example).said():

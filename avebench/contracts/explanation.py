@@ -23,8 +23,15 @@ Figures = NDArray[np.float32]
 class Explanation:
     """One prediction and what led to it; U counts the tokens of the example that the system reads, P patches.
 
-    `ranges` holds the score of every attribute of a range classifier, selected above `threshold`; empty without one.
-    `similarities` holds the cosine (U,) of each selected attribute's vector with the state of every token.
+    `ranges` holds the score of every attribute in question: what a range classifier gives it, or the probability that
+    an attribute that was asked for has a value. Those above `threshold` are selected; None where a threshold decides
+    nothing. `decides` says in words what does, and what the scores are; empty where a range classifier does.
+
+    `similarities` holds the cosine (U,) of the vector of each attribute, selected or asked for, with the state of every
+    token. `probabilities` holds what a query system gives every token for each attribute (U,), by what it is: `begin`
+    and `end` of the value, or `inside` one. `mixtures` holds the weights (K,) of the experts that an attribute's
+    decoder is mixed of.
+
     `attention` (U, P) is how much a token takes from every patch of the picture, `attends` says what that is in words;
     None without a picture, or where the system looks at none. `cells` are the rows and columns of the picture that the
     patches are, in reading order; None where patches are no such cells.
@@ -34,7 +41,10 @@ class Explanation:
     prediction: Prediction
     ranges: Mapping[str, float] = field(default_factory=dict)
     threshold: float | None = None
+    decides: str = ""
     similarities: Mapping[str, Figures] = field(default_factory=dict)
+    probabilities: Mapping[str, Mapping[str, Figures]] = field(default_factory=dict)
+    mixtures: Mapping[str, Figures] = field(default_factory=dict)
     attention: Figures | None = None
     attends: str = ""
     cells: tuple[int, int] | None = None
@@ -50,6 +60,10 @@ class Explanation:
     def gold_tags(self) -> list[tuple[str, ...]]:
         """Return the tags of the annotation in the same way."""
         return tags_of(self.example.spans, self.example.tokens)
+
+    def token_scores(self) -> dict[str, Mapping[str, Figures]]:
+        """Return all that is said of each attribute's tokens, by what it is: `cosine`, and kinds of probabilities."""
+        return {**({"cosine": self.similarities} if self.similarities else {}), **self.probabilities}
 
     def maps(self) -> Figures | None:
         """Return the attention laid out as the picture (U, rows, columns); None where it cannot be."""

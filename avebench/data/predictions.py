@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans
-from avebench.contracts.explanation import Explanation
+from avebench.contracts.explanation import Explanation, Figures
 from avebench.data.jsonlines import (
     FieldError,
     FileRecords,
@@ -215,10 +215,18 @@ def explanation_record(explanation: Explanation) -> dict[str, Any]:
         "tags": [list(tags) for tags in explanation.tags()],
         "gold": [list(tags) for tags in explanation.gold_tags()],
         "prediction": prediction_record(explanation.prediction),
+        "asked": explanation.example.asked,
         "ranges": dict(explanation.ranges),
         "threshold": explanation.threshold,
-        "similarities": {attribute: row.tolist() for attribute, row in explanation.similarities.items()},
+        "decides": explanation.decides,
+        "similarities": _rows(explanation.similarities),
+        "probabilities": {kind: _rows(rows) for kind, rows in explanation.probabilities.items()},
+        "mixtures": _rows(explanation.mixtures),
         "attention": None if explanation.attention is None else explanation.attention.tolist(),
         "attends": explanation.attends,
         "cells": explanation.cells,
     }
+
+
+def _rows(rows: Mapping[str, Figures]) -> dict[str, list[float]]:
+    return {attribute: row.tolist() for attribute, row in rows.items()}

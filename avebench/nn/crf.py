@@ -74,6 +74,20 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
         rows = paths.t().tolist()
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
+    @torch.no_grad()
+    def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the probability (B, S, T) of every tag at every position, over all paths of `emissions` (B, S, T).
+
+        What stands behind a row's end is 0. ValueError if shapes do not match or the mask marks no prefix.
+        """
+        mask = self._prefix_mask(emissions, mask)
+        with torch.autocast(emissions.device.type, enabled=False):
+            scores = _at_least_float32(emissions).masked_fill(~mask.unsqueeze(2), 0.0)
+            scores[:, 0] += self.start_transitions
+            lengths = mask.sum(dim=1)
+            scores[torch.arange(len(scores), device=scores.device), (lengths - 1).clamp(min=0)] += self.end_transitions
+            return marginals(scores, self.transitions.to(scores.dtype).expand(len(scores), -1, -1), lengths)
+
     def _likelihood(self, emissions: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Return the log-likelihood (B,) of `tags` (B, S) under `emissions` (B, S, T); no row is empty."""
         transitions: Tensor = self.transitions
@@ -172,6 +186,29 @@ class CRF(torchcrf.CRF):  # type: ignore[misc]  # The untyped base is Any to the
             came_from = (scores[step - 1] + transitions[paths[step]]).argmax(dim=1)
             paths[step - 1] = torch.where(last >= step, came_from, final)
         return paths
+
+
+@torch.no_grad()
+def marginals(emissions: Tensor, transitions: Tensor, lengths: Tensor) -> Tensor:
+    """Return the probability (Q, S, T) of every tag at every place under scores (Q, S, T) and transitions (Q, T, T).
+
+    Forward-backward (Rabiner, 1989) in the logarithm; transitions are from row tag to column tag, start and end have no
+    scores of their own. What stands behind a row's length (Q,) is 0.
+    """
+    inside = (torch.arange(emissions.size(1), device=emissions.device) < lengths.unsqueeze(1)).unsqueeze(2)
+    emissions = emissions.masked_fill(~inside, 0.0)
+    forward, backward = [emissions[:, 0]], [torch.zeros_like(emissions[:, 0])]
+    for place in range(1, emissions.size(1)):
+        # (Q, from, to)
+        reached = torch.logsumexp(forward[-1].unsqueeze(2) + transitions, dim=1) + emissions[:, place]
+        forward.append(reached)
+    for place in range(emissions.size(1) - 1, 0, -1):
+        onward = backward[-1] + emissions[:, place]
+        before = torch.logsumexp(transitions + onward.unsqueeze(1), dim=2)
+        # Nothing follows a row's last place.
+        backward.append(before.where(inside[:, place], backward[-1]))
+    both = torch.stack(forward, dim=1) + torch.stack(backward[::-1], dim=1)
+    return both.softmax(dim=2).masked_fill(~inside, 0.0)
 
 
 def _at_least_float32(emissions: Tensor) -> Tensor:

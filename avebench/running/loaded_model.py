@@ -12,7 +12,7 @@ from avebench.contracts.explanation import Explanation
 from avebench.files.errors import AvebenchError
 from avebench.running.chosen_cell import Choice, find_trained
 from avebench.running.predict import single_product
-from avebench.running.trained import Trained, explanations, load_trained
+from avebench.running.trained import Trained, asked_for, explanations, load_trained
 from avebench.store.results import Result, Store
 
 
@@ -41,10 +41,15 @@ class LoadedModel:
             warnings.warn(line, stacklevel=2)
         return predictions
 
-    def explain(self, text: str, image: str | PathLike[str] | None = None) -> Explanation:
-        """Return why a product's prediction is what it is; AvebenchError if the system explains nothing."""
+    def explain(
+        self, text: str, image: str | PathLike[str] | None = None, asked: Sequence[str] | None = None
+    ) -> Explanation:
+        """Return why a product's prediction is what it is; AvebenchError if the system explains nothing.
+
+        A query system is `asked` for these attributes, by default for those that the model was loaded with.
+        """
         (example,) = self._examples([text], [image])
-        return explanations(self._trained, self.result.row)(example)
+        return explanations(asked_for(self._trained, self.result, asked), self.result.row)(example)
 
     def _examples(
         self, texts: str | Sequence[str], images: Sequence[str | PathLike[str] | None] | None

@@ -125,10 +125,7 @@ def load_trained(
     `data` is looked at only for a cell that does not keep its attributes. AvebenchError if something is missing, or is
     no longer what the cell was trained with, and if a system is asked for attributes that cannot be.
     """
-    if asked and plugin("models", result.model).card.protocol == "native":
-        raise AvebenchError(
-            f"--ask {asked[0]}: {result.model} finds attributes by itself and cannot be asked. Leave --ask out."
-        )
+    _check_asked(result, asked)
     folder = store.folder(result.training_key or result.key)
     _check_unchanged(result)
     schema = _schema(folder, result, data)
@@ -148,7 +145,25 @@ def load_trained(
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _unfit(folder, f"its {VOCABULARY} fits no {result.model} ({type(error).__name__}: {error})") from None
     system = restored(model, folder, place) if isinstance(config, TrainedConfig) else Trained(model, CLOSED_FORM, place)
+    return _asking(system, asked)
+
+
+def asked_for(trained: Trained, result: Result, asked: Sequence[str] | None) -> Trained:
+    """Return the system of a cell, asked for these attributes; for None as it is. AvebenchError if it cannot be."""
+    _check_asked(result, asked)
+    return _asking(trained, asked)
+
+
+def _asking(system: Trained, asked: Sequence[str] | None) -> Trained:
     return replace(system, asked=tuple(dict.fromkeys(asked))) if asked else system
+
+
+def _check_asked(result: Result, asked: Sequence[str] | None) -> None:
+    """Raise AvebenchError if a system that is never asked is `asked` for attributes."""
+    if asked and plugin("models", result.model).card.protocol == "native":
+        raise AvebenchError(
+            f"--ask {asked[0]}: {result.model} finds attributes by itself and cannot be asked. Leave --ask out."
+        )
 
 
 def _check_unchanged(result: Result) -> None:
@@ -194,11 +209,19 @@ def _unfit(folder: Path, why: str) -> UnusableError:
 
 
 def explanations(trained: Trained, row: str) -> Callable[[Example], Explanation]:
-    """Return what explains an example by a row's system, which sees no gold; AvebenchError if it explains nothing."""
+    """Return what explains an example by a row's system, which sees no gold; AvebenchError if it explains nothing.
+
+    The example of an explanation is as it was given, and asked for what the system is asked for by name.
+    """
     model = trained.model
     if not isinstance(model, Explains):
         raise AvebenchError(
             f"The system of the row '{row}' does not explain itself: its plug-in has no explain(example) "
             "(avebench/contracts/explanation.py). Use 'avebench predict', or name a row of another system."
         )
-    return lambda example: replace(model.explain(trained.shown(example)), example=example)
+
+    def explained(example: Example) -> Explanation:
+        whole = example if trained.asked is None else replace(example, asked=trained.asked)
+        return replace(model.explain(trained.shown(example)), example=whole)
+
+    return explained

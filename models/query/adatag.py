@@ -29,14 +29,17 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Units
+from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import ModelCard, QueryOptions, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import tags_to_spans, text_units
 from avebench.files.errors import AvebenchError, near_matches
 from avebench.models.query.adaptive_crf import best_paths, log_likelihood
+from avebench.models.query.explaining import BEST_PATH, at_test, by_name, inside_values, some_value
 from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, answered, asked_of, tags_for
 from avebench.models.shared.options import UnitVectorOptions
+from avebench.nn.crf import marginals
 from avebench.nn.lstm import run_lstm
-from avebench.nn.neural import Batch, NeuralModel
+from avebench.nn.neural import Batch, NeuralModel, move
 from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.word_vectors import UnitEmbeddings, learn_units, read_vectors
@@ -181,12 +184,16 @@ class Model(NeuralModel):
         """Return W (K, T, 2h), b (K, T) and the transitions (K, T, T) of attributes (K,)."""
         vectors = self.attributes(attributes)
         tags = self.experts.size(1)
-        mixture = self.gate(vectors).softmax(dim=1)
         return (
             self.weights(vectors).view(len(vectors), tags, -1),
             self.biases(vectors),
-            torch.einsum("kn,nij->kij", mixture, self.experts),
+            torch.einsum("kn,nij->kij", self.mixture(attributes), self.experts),
         )
+
+    def mixture(self, attributes: Tensor) -> Tensor:
+        """Return lambda (K, experts), the weights of the experts in the transitions of attributes (K,)."""
+        shares: Tensor = self.gate(self.attributes(attributes)).softmax(dim=1)
+        return shares
 
     def _scores(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return emissions (Q, S, T), transitions (Q, T, T), mask (Q, S) and lengths (Q,) of the pairs of a batch."""
@@ -209,13 +216,19 @@ class Model(NeuralModel):
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Return one prediction per text: the spans that are found for every attribute that is asked for."""
-        encoded: list[Encoded] = batch["encoded"]
+        if not len(batch["pair_text"]):
+            return [self._prediction(one, {}) for one in batch["encoded"]]
+        emissions, transitions, _, lengths = self._scores(batch)
+        return self._decoded(emissions, transitions, lengths, batch["encoded"])
+
+    def _decoded(
+        self, emissions: Tensor, transitions: Tensor, lengths: Tensor, encoded: Sequence[Encoded]
+    ) -> list[Prediction]:
+        """Return the predictions of texts from the scores of their pairs, which follow one another."""
         paths: list[list[int]] = []
-        if len(batch["pair_text"]):
-            emissions, transitions, _, lengths = self._scores(batch)
-            parts = (torch.split(one, PAIRS_AT_ONCE) for one in (emissions, transitions, lengths))
-            for some in zip(*parts, strict=True):
-                paths += best_paths(*some)
+        parts = (torch.split(one, PAIRS_AT_ONCE) for one in (emissions, transitions, lengths))
+        for some in zip(*parts, strict=True):
+            paths += best_paths(*some)
         rows = iter(paths)
         names = self.schema.attributes
         return [self._prediction(one, {names[number]: next(rows) for number in one.asked}) for one in encoded]
@@ -229,6 +242,29 @@ class Model(NeuralModel):
             tags = [("O", f"B-{name}", f"I-{name}", f"I-{name}")[tag] for tag in ended]
             found[name] = tags_to_spans(tags, encoded.example.tokens, self.config.chunk_scheme)
         return answered(encoded.example, found)
+
+    def explain(self, example: Example) -> Explanation:
+        """Return the prediction of an example, and for every attribute asked for what its CRF makes of the text.
+
+        The probability of a value, and of each unit to be inside one, are over all paths; mixtures are lambda.
+        """
+        with at_test(self):
+            encoded = self.encode(example)
+            if not encoded.asked:
+                return Explanation(example, self._prediction(encoded, {}), decides=BEST_PATH)
+            batch = move(self.collate([encoded]), self.experts.device)
+            emissions, transitions, mask, lengths = self._scores(batch)
+            names, units = [self.schema.attributes[number] for number in encoded.asked], len(encoded.ids)
+            nothing = log_likelihood(emissions, transitions, torch.full_like(mask, OUTSIDE, dtype=torch.long), mask)
+            tagged = inside_values(marginals(emissions, transitions, lengths))
+            return Explanation(
+                example,
+                self._decoded(emissions, transitions, lengths, [encoded])[0],
+                ranges=dict(zip(names, some_value(nothing).tolist(), strict=True)),
+                decides=BEST_PATH,
+                probabilities={"inside": by_name(names, tagged, units)},
+                mixtures=by_name(names, self.mixture(batch["pair_attribute"]), len(self.experts)),
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, QueryConfig, TrainingConfig, Vocabulary
-from avebench.models.query.pairs import PairModel
+from avebench.models.query.pairs import Answers, PairModel
 from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, runs
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.neural import Batch, parameters_by_home
@@ -47,6 +47,9 @@ CARD = ModelCard(
     needs=("text encoder",),
     published_with="BERT-base",
 )
+NO_ANSWER = "Score: the probability of an answer, 1 less that of none. "
+BEST_SPAN = "The value is the best begin with the best end from there on; end: given that begin."
+RUNS = "Values are runs of tokens that are inside one with more than 1/2."
 
 
 class Config(QueryConfig, UnitStateOptions):
@@ -83,6 +86,7 @@ class Model(PairModel):
         else:
             self.unit = nn.Linear(size, 1)
         self.none = nn.Linear(size, 1)
+        self.decides = NO_ANSWER + (BEST_SPAN if config.head == "span" else RUNS)
         self._frozen: tuple[TextEncoder, ...] = ()  # In a tuple it is no sub-module: it is not stored.
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -171,15 +175,20 @@ class Model(PairModel):
             self._frozen[0].requires_grad_(False)
         return self._frozen[0].to(self.none.weight.device, self.none.weight.dtype)
 
-    def answers(self, batch: Batch) -> list[list[tuple[int, int]]]:
+    def answers(self, batch: Batch) -> Answers:
         """Return the best span of every pair that has one; with `sigmoid` every run of units above 1/2."""
         states, cls = self.read(batch)
-        lengths, none = batch["lengths"], (self.none(cls).squeeze(1) > 0).tolist()
+        nothing = self.none(cls).squeeze(1)
+        lengths, none, has_value = batch["lengths"], (nothing > 0).tolist(), (-nothing).sigmoid()
         if self.config.head == "sigmoid":
-            inside = ((self.unit(states).squeeze(2) > 0) * INSIDE).tolist()
+            scores = self.unit(states).squeeze(2)
+            inside = ((scores > 0) * INSIDE).tolist()
             found = [list(runs(row[:length])) for row, length in zip(inside, lengths, strict=True)]
-            return [[] if empty else values for values, empty in zip(found, none, strict=True)]
-        begins = self.begin_scores(states, batch).argmax(dim=1)
-        ends = self.end_scores(states, self._mask(batch), begins).argmax(dim=1)
-        spans = zip(begins.tolist(), ends.tolist(), strict=True)
-        return [[] if empty or not length else [span] for span, length, empty in zip(spans, lengths, none, strict=True)]
+            values = [[] if empty else some for some, empty in zip(found, none, strict=True)]
+            return Answers(values, has_value, {"inside": scores.sigmoid()})
+        begin_scores = self.begin_scores(states, batch)
+        begins = begin_scores.argmax(dim=1)
+        end_scores = self.end_scores(states, self._mask(batch), begins)
+        spans = zip(begins.tolist(), end_scores.argmax(dim=1).tolist(), strict=True)
+        one = [[] if empty or not length else [span] for span, length, empty in zip(spans, lengths, none, strict=True)]
+        return Answers(one, has_value, {"begin": begin_scores.softmax(dim=1), "end": end_scores.softmax(dim=1)})

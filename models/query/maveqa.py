@@ -35,7 +35,7 @@ from avebench.contracts.examples import AttributeSchema, Example
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.query import segments
 from avebench.models.query.global_local import GlobalLocal, Structure
-from avebench.models.query.pairs import Encoded, PairModel, Pieces
+from avebench.models.query.pairs import Answers, Encoded, PairModel, Pieces
 from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, runs
 from avebench.models.query.segments import GlobalLocalOptions, piece_paragraphs, segment_numbers, unit_paragraphs
 from avebench.models.shared.options import UnitStateOptions
@@ -52,9 +52,14 @@ CARD = ModelCard(
     implementation=1,
     protocol="all",
     protocols=("oracle", "annotated", "category", "predicted"),
+    open_attributes=True,
     needs=("text encoder",),
     published_with="ETC-base",
     code="https://github.com/google-research/google-research/tree/master/mave",
+)
+DECIDES = (
+    "Score: the highest probability of a paragraph that it has a value. Values are runs of tokens that are inside one "
+    "with more than 1/2, in paragraphs that have one with more than 1/2"
 )
 TYPES = (0, 0, 0, 1, 1, 1)
 """The token types of BERT that `avebench.models.query.segments` begins with: the text is the second of a pair."""
@@ -106,6 +111,7 @@ class Model(PairModel):
         structured = config.encoder == "global-local"
         # [CLS] is a global token.
         super().__init__(config, schema, vocabulary, config.pooling, config.long_length + 1 if structured else None)
+        self.decides = DECIDES + ("; of these the highest." if config.values == "top" else ".")
         size = self.text_encoder.hidden
         self.unit, self.segment = nn.Linear(size, 1), nn.Linear(size, 1)
         self.global_local: GlobalLocal | None = None
@@ -167,7 +173,7 @@ class Model(PairModel):
         front = front if self._name_segment == OF_NAME else [front[0], front[2]]
         rows = []
         for one in encoded:
-            sources = [paragraph.source for paragraph in segments.paragraphs_of(one.example)]
+            sources = [source for _, _, source in segments.paragraphs_of(one.example)]
             types = [segments.SOURCES.get(source, segments.OTHER) for source in sources]
             row = [*front, *types][:size]
             rows += [np.array(row + row[-1:] * (size - len(row)))] * len(one.questions)
@@ -197,11 +203,13 @@ class Model(PairModel):
         of_segments = torch.zeros_like(has).scatter_add(1, batch["unit_segments"], gold).clamp(max=1)
         return {"units": _summed(inside, gold, mask), "segments": _summed(has, of_segments, has > -torch.inf)}
 
-    def answers(self, batch: Batch) -> list[list[tuple[int, int]]]:
+    def answers(self, batch: Batch) -> Answers:
         """Return the runs of units above 1/2 in paragraphs above 1/2, of each pair all or the highest."""
         inside, has = self.scores(batch)
         owners = batch["unit_segments"]
-        found = (inside > 0) & (has > 0).gather(1, owners)
+        highest = has.gather(1, owners)
+        found = (inside > 0) & (highest > 0)
+        highest = highest.masked_fill(~prefix_mask(batch["lengths"], inside.size(1), inside.device), -torch.inf)
         begins = functional.pad(owners[:, 1:] != owners[:, :-1], (1, 0))  # Values end with their paragraph.
         tags = (found * torch.where(begins, BEGIN, INSIDE)).tolist()
         answers = []
@@ -210,7 +218,7 @@ class Model(PairModel):
             if self.config.values == "top" and values:
                 values = [max(values, key=lambda value: max(scores[value[0] : value[1] + 1]))]
             answers.append(values)
-        return answers
+        return Answers(answers, highest.amax(dim=1).sigmoid(), {"inside": inside.sigmoid()})
 
 
 def _summed(logits: Tensor, gold: Tensor, mask: Tensor) -> Tensor:

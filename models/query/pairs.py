@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span
+from avebench.contracts.explanation import Explanation, Figures
 from avebench.contracts.model import QueryConfig, Vocabulary
+from avebench.models.query.explaining import at_test, by_name
 from avebench.models.query.questions import Names, answered, asked_of, tags_for
 from avebench.models.shared.encoder_model import EncoderModel
-from avebench.nn.neural import Batch
+from avebench.nn.neural import Batch, move
 from avebench.nn.text_encoder import Pooling, TextEncoder
 from avebench.nn.unit_pieces import EncodedText
 
@@ -48,11 +50,28 @@ class Encoded:
     questions: tuple[Question, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is found for the Q pairs of a batch, and what decided.
+
+    `values` holds first and last unit of every value of a pair, `has_value` (Q,) the probability that there is one,
+    and `units` what is said of every unit (Q, S), by what it is (`Explanation.probabilities`).
+    """
+
+    values: list[list[tuple[int, int]]]
+    has_value: Tensor
+    units: Mapping[str, Tensor]
+
+
 class PairModel(EncoderModel):
     """A system over pairs. At test the pairs of all texts go through it in batches of similar length.
 
-    `limit` are the pieces that are read at once, by default those of the encoder.
+    `limit` are the pieces that are read at once, by default those of the encoder. `decides` says in words what decides
+    that a pair has a value, and where; it has none below the `threshold`.
     """
+
+    decides: str = ""
+    threshold: float | None = 0.5
 
     def __init__(
         self,
@@ -119,21 +138,22 @@ class PairModel(EncoderModel):
         return self.text_encoder.states_of(last, batch)
 
     @abstractmethod
-    def answers(self, batch: Batch) -> list[list[tuple[int, int]]]:
-        """Return for every pair of a batch that has some the values that are found: first and last unit of each."""
+    def answers(self, batch: Batch) -> Answers:
+        """Return what is found for the pairs of a batch that has some."""
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Return one prediction per text of the batch."""
-        found = iter(self.answers(batch) if batch["questions"] else [])
-        predictions = []
-        for one in batch["texts"]:
-            tokens = one.example.tokens
-            values = {
-                question.name: [Span(question.name, tokens[first][0], tokens[last][1]) for first, last in next(found)]
-                for question in one.questions
-            }
-            predictions.append(answered(one.example, values))
-        return predictions
+        found = iter(self.answers(batch).values if batch["questions"] else [])
+        return [self._prediction(one, found) for one in batch["texts"]]
+
+    def _prediction(self, encoded: Encoded, found: Iterator[list[tuple[int, int]]]) -> Prediction:
+        """Return the prediction of a text; the values of its questions come next in `found`."""
+        tokens = encoded.example.tokens
+        values = {
+            question.name: [Span(question.name, tokens[first][0], tokens[last][1]) for first, last in next(found)]
+            for question in encoded.questions
+        }
+        return answered(encoded.example, values)
 
     def predict_encoded(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return one prediction per text; the pairs of all of them are batched by their own lengths."""
@@ -143,6 +163,32 @@ class PairModel(EncoderModel):
             answered(one.example, {question.name: next(found).spans or () for question in one.questions})
             for one in encoded
         ]
+
+    def explain(self, example: Example) -> Explanation:
+        """Return the prediction of an example, and for every attribute asked for what decided."""
+        encoded = self.encode(example)
+        single = [replace(encoded, questions=(question,)) for question in encoded.questions]
+        size, device = self.config.training.prediction_batch_size, next(self.parameters()).device
+        found: list[list[tuple[int, int]]] = []
+        ranges: dict[str, float] = {}
+        units: dict[str, dict[str, Figures]] = {}
+        with at_test(self):
+            for start in range(0, len(single), size):
+                some = single[start : start + size]
+                names = [one.questions[0].name for one in some]
+                answers = self.answers(move(self.collate(some), device))
+                found += answers.values
+                ranges |= dict(zip(names, answers.has_value.tolist(), strict=True))
+                for kind, rows in answers.units.items():
+                    units.setdefault(kind, {}).update(by_name(names, rows, len(encoded.text.first)))
+        return Explanation(
+            example,
+            self._prediction(encoded, iter(found)),
+            ranges=ranges,
+            threshold=self.threshold,
+            decides=self.decides,
+            probabilities=units,
+        )
 
 
 def _joined(name: Any, text: EncodedText) -> EncodedText:

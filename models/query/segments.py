@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,17 +31,9 @@ class GlobalLocalOptions(QueryConfig):
     """The distance between two tokens from which on all have the same vector."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """A part of a text, from the character `start` on, and where it comes from (`title`, `description`, others)."""
-
-    start: int
-    source: str = ""
-
-
-def paragraphs_of(example: Example) -> Sequence[Paragraph]:
-    """Return the paragraphs of an example's text in order: it is one, as examples say nothing of others yet."""
-    return (Paragraph(0),)
+def paragraphs_of(example: Example) -> Sequence[tuple[int, int, str]]:
+    """Return start, end and source of the paragraphs of an example's text, in order; it is one where none is said."""
+    return example.paragraphs or ((0, len(example.text), ""),)
 
 
 def unit_paragraphs(example: Example, units: int) -> NDArray[np.int64]:
@@ -50,7 +41,7 @@ def unit_paragraphs(example: Example, units: int) -> NDArray[np.int64]:
     paragraphs = paragraphs_of(example)
     if len(paragraphs) == 1:
         return np.zeros(units, dtype=np.int64)
-    begins = [paragraph.start for paragraph in paragraphs]
+    begins = [start for start, _, _ in paragraphs]
     found = np.searchsorted(begins, [start for start, _ in example.tokens[:units]], side="right") - 1
     return np.maximum(found, 0).astype(np.int64)
 

@@ -29,9 +29,10 @@ from torch import Tensor, nn
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
+from avebench.models.query.explaining import BEST_PATH, inside_values, some_value
 from avebench.models.query.global_local import GlobalLocal, Structure
-from avebench.models.query.pairs import Encoded, PairModel
-from avebench.models.query.questions import runs
+from avebench.models.query.pairs import Answers, Encoded, PairModel
+from avebench.models.query.questions import OUTSIDE, runs
 from avebench.models.query.segments import GlobalLocalOptions, segment_numbers
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.crf import CRF
@@ -48,6 +49,7 @@ CARD = ModelCard(
     implementation=1,
     protocol="all",
     protocols=("oracle", "annotated", "category", "predicted"),
+    open_attributes=True,
     needs=("text encoder",),
     published_with="BERT-base",
 )
@@ -79,6 +81,8 @@ class Model(PairModel):
     """SMARTAVE over texts."""
 
     config: Config
+    decides = BEST_PATH
+    threshold = None
 
     def __init__(self, config: Config, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
         # The place of [CLS] in a pair is the name's hyper-token's.
@@ -120,6 +124,9 @@ class Model(PairModel):
         tags = padded(rows, width=emissions.size(1)).to(emissions.device)
         return {"crf": -self.crf(emissions, tags, mask, "mean")}
 
-    def answers(self, batch: Batch) -> list[list[tuple[int, int]]]:
+    def answers(self, batch: Batch) -> Answers:
         """Return the values on the best path of every pair."""
-        return [list(runs(path)) for path in self.crf.decode(*self.emissions(batch))]
+        emissions, mask = self.emissions(batch)
+        nothing = self.crf(emissions, torch.full_like(mask, OUTSIDE, dtype=torch.long), mask, "none")
+        units = {"inside": inside_values(self.crf.marginals(emissions, mask))}
+        return Answers([list(runs(path)) for path in self.crf.decode(emissions, mask)], some_value(nothing), units)

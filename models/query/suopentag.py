@@ -28,9 +28,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
+from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import ModelCard, QueryConfig, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import tags_to_spans
-from avebench.models.query.questions import Names, answered, asked_of, tags_for
+from avebench.models.query.explaining import BEST_PATH, at_test, by_name, inside_values, some_value
+from avebench.models.query.questions import OUTSIDE, Names, answered, asked_of, tags_for
 from avebench.models.shared.encoder_model import EncoderModel
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.crf import CRF
@@ -179,15 +181,16 @@ class Model(EncoderModel):
         scores: Tensor = self.linear(self.dropout(torch.cat([states, attention * states], dim=2)))
         return scores
 
-    def emissions_of_all(self, states: Tensor, attributes: Tensor) -> Tensor:
-        """Return the tag scores (B, K, S, 3) of texts H (B, S, 2h) for all attributes h_a (K, 2h), without dropout.
+    def emissions_of_all(self, states: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cosines a (B, S, K) of texts H (B, S, 2h) with all h_a (K, 2h), and the tag scores (B, K, S, 3).
 
-        The layer over m is one over h and one over a h, and a is a number: both are made once per text.
+        There is no dropout. The layer over m is one over h and one over a h, and a is a number: both are made once per
+        text.
         """
-        near = functional.normalize(states, dim=2) @ functional.normalize(attributes, dim=1).t()  # (B, S, K)
+        near = functional.normalize(states, dim=2) @ functional.normalize(attributes, dim=1).t()
         plain, near_part = self.linear.weight.chunk(2, dim=1)
         scores = (states @ plain.t() + self.linear.bias).unsqueeze(1)
-        return scores + near.transpose(1, 2).unsqueeze(3) * (states @ near_part.t()).unsqueeze(1)
+        return near, scores + near.transpose(1, 2).unsqueeze(3) * (states @ near_part.t()).unsqueeze(1)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return `crf`, the mean negative log-likelihood over the pairs of texts and attributes."""
@@ -201,33 +204,45 @@ class Model(EncoderModel):
     def _mask(self, batch: Batch) -> Tensor:
         return prefix_mask(batch["lengths"], batch["first"].size(1), batch["first"].device)
 
-    @torch.inference_mode()
     def predict_encoded(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return one prediction per text; every name that is asked for is read once."""
-        training = self.training
-        self.eval()
         names = list(dict.fromkeys(name for one in encoded for name in one.asked))
+        with at_test(self):
+            self._read_names = dict(zip(names, self._vectors(names), strict=True))
+            try:
+                return super().predict_encoded(encoded)
+            finally:
+                self._read_names = {}
+
+    def _vectors(self, names: Sequence[str]) -> Sequence[Tensor]:
+        """Return h_a (2h,) of each name; some are read together."""
         parts = [
             self._attributes(names[start : start + NAMES_AT_ONCE]) for start in range(0, len(names), NAMES_AT_ONCE)
         ]
-        self._read_names = dict(zip(names, torch.cat(parts), strict=True)) if names else {}
-        try:
-            return super().predict_encoded(encoded)
-        finally:
-            self._read_names = {}
-            self.train(training)
+        return [vector for part in parts for vector in part]
 
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Return one prediction per text: the spans that are found for every attribute that is asked for."""
-        encoded: list[Encoded] = batch["encoded"]
+        return self._decoded(self._scores(batch)[1], batch)
+
+    def _scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the cosines (B, S, K) and the tag scores (B, K, S, 3) of a batch's texts for its K names."""
         names: list[str] = batch["names"]
+        if not names:
+            texts, units = batch["first"].shape
+            empty = self.linear.weight.new_zeros
+            return empty(texts, units, 0), empty(texts, 0, units, 3)
+        vectors = [self._read_names[name] for name in names] if self._read_names else self._vectors(names)
+        return self.emissions_of_all(self._texts(batch), torch.stack(list(vectors)))
+
+    def _decoded(self, every: Tensor, batch: Batch) -> list[Prediction]:
+        """Return the predictions of a batch's texts from the tag scores (B, K, S, 3)."""
+        encoded: list[Encoded] = batch["encoded"]
         paths: list[list[int]] = []
-        if names:
-            known = self._read_names
-            vectors = torch.stack([known[name] for name in names]) if known else self._attributes(names)
-            every, mask = self.emissions_of_all(self._texts(batch), vectors), self._mask(batch)
-            pairs = zip(batch["pair_text"].split(PAIRS_AT_ONCE), batch["pair_name"].split(PAIRS_AT_ONCE), strict=True)
-            for texts, asked in pairs:
+        mask = self._mask(batch)
+        pairs = zip(batch["pair_text"].split(PAIRS_AT_ONCE), batch["pair_name"].split(PAIRS_AT_ONCE), strict=True)
+        for texts, asked in pairs:
+            if len(texts):
                 paths += self.crf.decode(every[texts, asked], mask[texts])
         rows = iter(paths)
         return [self._prediction(one, {name: next(rows) for name in one.asked}) for one in encoded]
@@ -239,3 +254,24 @@ class Model(EncoderModel):
             tags = [("O", f"B-{name}", f"I-{name}")[tag] for tag in path]
             found[name] = tags_to_spans(tags, tokens[: len(tags)], scheme)
         return answered(encoded.example, found)
+
+    def explain(self, example: Example) -> Explanation:
+        """Return the prediction of an example, and for every attribute asked for cosines and probabilities of its CRF.
+
+        The probability of a value, and of each unit to be inside one, are over all paths.
+        """
+        with at_test(self):
+            batch = move(self.collate([self.encode(example)]), self.linear.weight.device)
+            near, every = self._scores(batch)
+            names, units = batch["names"], batch["lengths"][0]
+            mask = self._mask(batch).expand(len(names), -1)
+            tagged = inside_values(self.crf.marginals(every[0], mask))
+            nothing = self.crf(every[0], torch.full_like(mask, OUTSIDE, dtype=torch.long), mask, "none")
+            return Explanation(
+                example,
+                self._decoded(every, batch)[0],
+                ranges=dict(zip(names, some_value(nothing).tolist(), strict=True)),
+                decides=BEST_PATH,
+                similarities=by_name(names, near[0].t(), units),
+                probabilities={"inside": by_name(names, tagged, units)},
+            )

@@ -9,7 +9,7 @@ ROWS = "DRAM,V-IRC (CRF over 2N+1 tags)"
 
 
 def main() -> None:
-    """Measure afresh the two rows that do not ask for every attribute; `avebench run range` measures all four."""
+    """Measure afresh the two rows that do not ask for every attribute; `avebench run range` measures every row."""
     with tempfile.TemporaryDirectory() as out:
         command = [Path(sys.executable).parent / "avebench", "run", "range", "--rows", ROWS, "--out", out]
         subprocess.run([*command, "--no-mlflow"], check=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from PIL import Image
 from rich.console import Console
 
 from avebench.analysis.attention.explanation_tables import attention_maps, range_table, token_table
-from avebench.analysis.attention.overlays import draw_attention, write_overlays
+from avebench.analysis.attention.overlays import draw_attention, tags_figure, write_overlays
 from avebench.commands.explain import example_of
 from avebench.contracts.examples import AttributeSchema, Example, Picture, Prediction, Span, pairs_from_spans
 from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import Model
 from avebench.contracts.tagging import word_units
+from avebench.data.predictions import explanation_record
 from avebench.files.errors import AvebenchError
 from avebench.running.trained import Trained, explanations
 from avebench.store.results import Result
@@ -117,6 +119,49 @@ def test_tables_hold_scores_values_and_similarities() -> None:
     cosines = [row["cosine"]["Colour"] for row in tokens]
     assert cosines[:7] == pytest.approx([0, 0.7 / 6, 1.4 / 6, 0.35, 2.8 / 6, 3.5 / 6, 0.7]) and cosines[7] is None
     assert tokens[0]["columns"]["tags"] == "B-Colour B-Brand"
+
+
+def asked_of(*names: str, **changes: Any) -> Explanation:
+    """Return an explanation of a query system that was asked for some attributes by name, and finds a Colour."""
+    found = explained(**changes)
+    return replace(found, example=replace(found.example, asked=names or None), decides="Made up.")
+
+
+def test_tables_of_a_system_that_is_asked_say_what_decided() -> None:
+    half, rising = np.full(8, 0.5, np.float32), np.linspace(0, 0.7, 8, dtype=np.float32)
+    scores = {"Colour": 0.9, "Brand": 0.4, "Fit": 0.01, "Season": 0.02, "Length": 0.04}
+    found = asked_of(
+        "Fit",
+        ranges=scores,
+        similarities={"Colour": -rising, "Season": rising},
+        probabilities={"inside": {name: half * score for name, score in scores.items()}},
+        mixtures={name: np.array([0.25, 0.75], np.float32) for name in scores},
+    )
+    ranges = json.loads(render(range_table(found, "title"), "json"))
+    assert [row["label"] for row in ranges["rows"]] == ["Colour", "Brand", "Length", "Fit"]  # Named ones are shown.
+    assert all("selected" not in row["columns"] for row in ranges["rows"])
+    assert ranges["rows"][3]["weight of expert"] == {"expert 1": 0.25, "expert 2": 0.75}
+    assert ranges["notes"] == ["Made up.", "1 other attributes score below 0.05."]
+    tokens = json.loads(render(token_table(found), "json"))["rows"]
+    assert set(tokens[0]["cosine"]) == {"Colour"} and set(tokens[0]["inside"]) == {"Colour", "Brand", "Fit", "Length"}
+    assert tokens[7]["cosine"]["Colour"] == pytest.approx(-0.7) and tokens[7]["inside"]["Fit"] == pytest.approx(0.005)
+    record = explanation_record(found)
+    assert record["asked"] == ("Fit",) and record["decides"] == "Made up." and set(record["mixtures"]) == set(scores)
+    assert set(record["probabilities"]["inside"]) == set(scores)  # A program gets what is not shown, too.
+    selected = json.loads(render(range_table(replace(found, threshold=0.3), ""), "json"))
+    assert [row["columns"]["selected"] for row in selected["rows"]] == ["yes", "yes", "no", "no"]
+
+
+def test_each_kind_of_token_score_has_a_drawing() -> None:
+    rows = {"Colour": np.linspace(0, 0.7, 8, dtype=np.float32)}
+    for kinds in ({}, {"begin": rows}, {"begin": rows, "end": rows}):
+        figure = tags_figure(asked_of(similarities=rows, probabilities=kinds, ranges={"Colour": 0.9}))
+        drawn = [axes for axes in figure.axes if axes.images]
+        assert len(drawn) == 1 + len(kinds)
+        for axes, limits in zip(drawn, [(-0.7, 0.7), (0, 1), (0, 1)], strict=False):
+            assert axes.images[0].get_clim() == pytest.approx(limits)
+            assert axes.get_yticklabels()[0].get_text() == "Colour  0.90"
+        assert "numbers: probability of a value" in drawn[0].get_title(loc="left")
 
 
 def test_drawings_are_written_for_any_text(tmp_path: Path) -> None:

@@ -350,10 +350,18 @@ def test_an_explanation_is_that_of_the_prediction(build: Any) -> None:
         begun = {(start, tag[2:]) for (start, _), tags in tagged for tag in tags if tag.startswith("B-")}
         assert begun == {(span.start, span.attribute) for span in found.prediction.spans or ()}
         selected = {name for name, score in found.ranges.items() if score > (found.threshold or 0)}
-        assert not found.ranges or selected == set(found.prediction.attributes)
+        if found.threshold is not None and not found.decides:
+            assert selected == set(found.prediction.attributes)
+        elif found.ranges:
+            # Of a system that is asked, no unit may be above its own threshold.
+            assert set(found.prediction.attributes) <= selected <= set(found.ranges) == set(SCHEMA.attributes)
         units = len(example.tokens)
         for row in found.similarities.values():
             assert len(row) <= units and (abs(row) <= 1 + 1e-6).all()
+        for rows in found.probabilities.values():
+            assert set(rows) == set(found.ranges)
+            assert all(len(row) <= units and (row >= -1e-6).all() and (row <= 1 + 1e-6).all() for row in rows.values())
+        assert all(row.sum() == pytest.approx(1, abs=1e-5) for row in found.mixtures.values())
         if found.attention is not None:
             assert example.picture is not None and len(found.attention) <= units and found.attends
             assert found.cells is None or found.cells[0] * found.cells[1] == found.attention.shape[1]

@@ -59,6 +59,25 @@ def test_likelihood_and_best_path_equal_enumeration(batch: tuple[int, list[int],
 
 
 @settings(max_examples=60, deadline=None)
+@given(batches)
+def test_marginals_are_the_shares_of_the_paths_that_pass(batch: tuple[int, list[int], int, int]) -> None:
+    tags, lengths, padding, seed = batch
+    crf, _ = pair(tags, seed)
+    width = max(1, max(lengths) + padding)
+    emissions = torch.randn(len(lengths), width, tags)
+    mask = prefix(lengths, width)
+    found = crf.marginals(emissions.masked_fill(~mask.unsqueeze(2), torch.inf), mask)
+    assert found.shape == emissions.shape and not found[~mask].any()
+    for row, length in enumerate(lengths):
+        paths = list(itertools.product(range(tags), repeat=length))
+        shares = torch.tensor([score(crf, emissions[row], path) for path in paths], dtype=torch.float64).softmax(0)
+        for place in range(length):
+            for tag in range(tags):
+                passing = sum(share for path, share in zip(paths, shares.tolist(), strict=True) if path[place] == tag)
+                assert found[row, place, tag].item() == pytest.approx(passing, abs=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 7), st.lists(st.integers(1, 12), min_size=1, max_size=9), st.integers(0, 3), st.integers(0, 10**6)
 )

@@ -122,7 +122,7 @@ def test_what_is_recorded_of_the_range_can_be_read() -> None:
     assert sizes is not None
     measured = {(one.job.attributes, one.job.phase) for one in records if one.job.row == "DRAM"}
     assert measured == {(number, phase) for number in sizes.attributes for phase in ("step", "test")}
-    assert len({one.job.row for one in records}) == 4 and len({one.job.key() for one in records}) == 32
+    assert len({one.job.row for one in records}) == 5 and len({one.job.key() for one in records}) == 40
 
 
 FRACTIONS = f"""

@@ -12,6 +12,7 @@ import pytest
 from inprocess import avebench_here as avebench
 from made_up import gold_line, write_gold
 
+from avebench import load_model
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, pairs_from_spans, prediction_of
 from avebench.contracts.held_out import HeldOut
 from avebench.contracts.model import Model, ModelConfig
@@ -160,8 +161,38 @@ def test_one_training_serves_all_protocols_and_a_range_comes_from_its_row(tmp_pa
         asked = avebench(tmp_path, *predict, row, "--ask", "kind", "--ask", "never seen")
         assert asked.returncode == 0, asked.stderr
         assert {one["label"] for one in json.loads(asked.stdout)["rows"]} <= {"kind", "never seen"}
+        explain = ("explain", *predict[1:], row)
+        named = json.loads(avebench(tmp_path, *explain, "--ask", "kind", "--ask", "never seen", "--ask", "kind").stdout)
+        assert named["asked"] == ["kind", "never seen"] == list(named["ranges"]) == list(named["similarities"])
+        assert named["prediction"]["pairs"].keys() == {one["label"] for one in json.loads(asked.stdout)["rows"]}
+        everything = json.loads(avebench(tmp_path, *explain).stdout)
+        assert everything["asked"] is None and set(everything["ranges"]) == {"color", "kind"}
+    shown = avebench(tmp_path, *explain, "--ask", "never seen", "--png", "drawn", "--format", "terminal")
+    assert "never seen" in shown.stdout and "The CRF's best path decides" in shown.stdout and "inside" in shown.stdout
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["text-tags.png"]
     refused = avebench(tmp_path, *predict, "words", "--ask", "kind")
     assert refused.returncode == 2 and "--ask kind: dictionary finds attributes by itself" in refused.stderr
+    refused = avebench(tmp_path, "explain", *predict[1:], "words", "--ask", "kind")
+    assert refused.returncode == 2 and "--ask kind: dictionary finds attributes by itself" in refused.stderr
+
+
+def test_a_closed_system_refuses_what_training_does_not_have(tmp_path: Path) -> None:
+    write_gold(tmp_path / "data", lines)
+    training = "training = { steps = 1, validate_every = 1, batch_size = 8 }"
+    options = f'options = {{ attribute_vectors = "random", hidden = 4, {training} }}'
+    row = f'[[rows]]\nlabel = "closed"\nmodel = "adatag"\nprotocol = "all"\n{options}\n'
+    (tmp_path / "mine.toml").write_text(f'title = "Asked"\ndataset = "jsonl"\nmetrics = ["tag_f1"]\n{row}')
+    assert avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow").returncode == 0
+    chosen = ("--experiment", "mine.toml", "--row", "closed", "--text", "a red dress", "--ask")
+    shown = avebench(tmp_path, "explain", *chosen, "kind")
+    assert shown.returncode == 0 and "weight of expert" in shown.stdout and "color" not in shown.stdout
+    for command in ("predict", "explain"):
+        refused = avebench(tmp_path, command, *chosen, "kind", "--ask", "colour")
+        assert refused.returncode == 2 and not refused.stdout
+        assert "adatag knows the attributes of its training alone and cannot be asked for 'colour'" in refused.stderr
+    model = load_model(tmp_path / "mine.toml", "closed", out=tmp_path / "runs")
+    assert set(model.explain("a red dress").ranges) == {"color", "kind"}
+    assert set(model.explain("a red dress", asked=["kind"]).ranges) == {"kind"}
 
 
 HELD_OUT = """

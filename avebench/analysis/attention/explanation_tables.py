@@ -23,34 +23,44 @@ def range_table(explanation: Explanation, title: str) -> Table:
     ranges, threshold = explanation.ranges, explanation.threshold
     names = dict.fromkeys(shown_attributes(explanation))
     names |= dict.fromkeys(name for name, score in ranges.items() if score >= LOW)
+    mixed = max((len(row) for row in explanation.mixtures.values()), default=0)
     rows = []
     for name in sorted(names, key=lambda name: -ranges.get(name, 0.0)):
         selected = "" if threshold is None else "yes" if ranges.get(name, 0.0) > threshold else "no"
         predicted = ", ".join(sorted(explanation.prediction.pairs.get(name, ())))
         annotated = ", ".join(sorted(explanation.example.pairs.get(name, ())))
-        rows.append(TableRow(name, [ranges.get(name), selected, predicted, annotated]))
+        weights: list[float | None] = [float(weight) for weight in explanation.mixtures.get(name, ())] or [None] * mixed
+        rows.append(TableRow(name, [ranges.get(name), selected, predicted, annotated, *weights]))
     columns = [Column("score", "score"), Column("selected", "selected")]
     columns += [Column("predicted", "predicted"), Column("annotated", "annotated")]
-    notes = []
-    if threshold is not None:
+    columns += [Column(f"expert {number}", f"{number}", source="weight of expert") for number in range(1, mixed + 1)]
+    notes = [explanation.decides] if explanation.decides else []
+    if ranges:
         others = len(ranges) - sum(name in ranges for name in names)
-        notes.append(f"Selected above {threshold:g}; {others} other attributes score below {LOW:g}.")
+        selected = "" if threshold is None else f"Selected above {threshold:g}; "
+        notes.append(f"{selected}{others} other attributes score below {LOW:g}.")
     if not rows:
         notes.append("No attribute is predicted or annotated" + (f", or scores {LOW:g} or more." if ranges else "."))
     return _filled(Table(title, columns, [Section(rows)], notes=notes, label_heading="Attribute"))
 
 
 def token_table(explanation: Explanation) -> Table:
-    """Return the tokens: predicted and annotated tags, and the similarity with each selected attribute's vector."""
-    similarities = explanation.similarities
+    """Return the tokens: predicted and annotated tags, similarities and probabilities for each attribute shown."""
+    shown = set(shown_attributes(explanation))
+    scores = {
+        (kind, name): row
+        for kind, rows in explanation.token_scores().items()
+        for name, row in rows.items()
+        if name in shown
+    }
     columns = [Column("tags", "tags"), Column("annotated", "annotated")]
-    columns += [Column(name, name, source="cosine") for name in similarities]
+    columns += [Column(name, name, source=kind) for kind, name in scores]
     rows = []
     for number, (token, found, gold) in enumerate(
         zip(explanation.tokens(), explanation.tags(), explanation.gold_tags(), strict=True)
     ):
-        cosines = [float(row[number]) if number < len(row) else None for row in similarities.values()]
-        rows.append(TableRow(token, [" ".join(found), " ".join(gold), *cosines]))
+        figures = [float(row[number]) if number < len(row) else None for row in scores.values()]
+        rows.append(TableRow(token, [" ".join(found), " ".join(gold), *figures]))
     tagged = any(found or gold for found, gold in zip(explanation.tags(), explanation.gold_tags(), strict=True))
     notes = [] if tagged else ["No token is tagged."]
     return _filled(Table("Tokens", columns, [Section(rows)], notes=notes, label_heading="Token"))

@@ -1,4 +1,4 @@
-"""Drawings of an explanation: attention over the picture per token, tags with ranges and similarities. matplotlib only.
+"""Drawings of an explanation: attention over the picture per token, tags with ranges and token scores. matplotlib only.
 
 `draw_attention` and `draw_tags` fill axes that the caller lays out; `write_overlays` makes one PNG each, and
 `avebench.analysis.attention.panels` draws the attention of several systems side by side.
@@ -145,15 +145,17 @@ def write_lines(axes: Axes, lines: Sequence[tuple[str, str]]) -> None:
 
 
 def shown_attributes(explanation: Explanation) -> list[str]:
-    """Return the attributes that are worth a line: selected, predicted, or annotated ones."""
-    names = [name for name, score in explanation.ranges.items() if score > (explanation.threshold or 0.0)]
+    """Return the attributes that are worth a line: named ones, if they were, selected, predicted, or annotated ones."""
+    names = list(explanation.example.asked or ())
+    if explanation.threshold is not None:
+        names += [name for name, score in explanation.ranges.items() if score > explanation.threshold]
     names += [*explanation.prediction.attributes, *explanation.prediction.pairs, *explanation.example.pairs]
     names += [span.attribute for span in (*(explanation.prediction.spans or ()), *explanation.example.spans)]
     return list(dict.fromkeys(names))
 
 
-def draw_tags(axes: Axes, explanation: Explanation) -> Any:
-    """Draw tokens by attributes: predicted tags as letters, annotated ones framed, similarities as colours.
+def draw_tags(axes: Axes, explanation: Explanation, kind: str = "cosine") -> Any:
+    """Draw tokens by attributes: predicted tags as letters, annotated ones framed, token scores of a kind as colours.
 
     Behind an attribute stands its range score. Returns the image that the colours are of.
     """
@@ -162,10 +164,11 @@ def draw_tags(axes: Axes, explanation: Explanation) -> Any:
     names, tokens = shown_attributes(explanation), explanation.tokens()
     table = np.full((max(len(names), 1), max(len(tokens), 1)), np.nan)
     for line, name in enumerate(names):
-        row = explanation.similarities.get(name, np.empty(0))
+        row = explanation.token_scores().get(kind, {}).get(name, np.empty(0))
         table[line, : len(row)] = row
     largest = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
-    drawn = axes.imshow(table, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", alpha=0.8)
+    low, high, colours = (0.0, 1.0, "Reds") if kind in explanation.probabilities else (-largest, largest, "RdBu_r")
+    drawn = axes.imshow(table, cmap=colours, vmin=low, vmax=high, aspect="auto", alpha=0.8)
     label = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "boxstyle": "circle,pad=0.15"}
     for number, (found, gold) in enumerate(zip(explanation.tags(), explanation.gold_tags(), strict=True)):
         for tag in found:
@@ -203,26 +206,40 @@ def attention_figure(explanation: Explanation, token: int) -> Figure:
 
 
 def tags_figure(explanation: Explanation) -> Figure:
-    """Return the tags of all tokens, beside the picture where there is one."""
+    """Return the tags of all tokens, once for each kind of token score, beside the picture where there is one."""
     from matplotlib.figure import Figure
 
     names, tokens = shown_attributes(explanation), explanation.example.tokens
-    size = (3.5 + max(3.0, 0.42 * len(tokens)), 1.8 + max(1.2, 0.34 * len(names)))
+    kinds = list(explanation.token_scores()) or ["cosine"]
+    size = (3.5 + max(3.0, 0.42 * len(tokens)), len(kinds) * (1.8 + max(1.2, 0.34 * len(names))))
     figure = Figure(figsize=size, layout="constrained")
     picture = explanation.example.picture
     ratios = [2.0, size[0] - 2.0] if picture is not None else [size[0]]
-    *photos, main = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
+    grid = figure.add_gridspec(len(kinds), len(ratios), width_ratios=ratios)
     if picture is not None:
-        photos[0].imshow(picture.open())
-        photos[0].set_axis_off()
-    drawn = draw_tags(main, explanation)
-    if explanation.similarities:
-        figure.colorbar(drawn, ax=main, fraction=0.05).set_label("cosine with the attribute's vector", fontsize=7)
+        photo = figure.add_subplot(grid[:, 0])
+        photo.imshow(picture.open())
+        photo.set_axis_off()
+    for place, kind in enumerate(kinds):
+        axes = figure.add_subplot(grid[place, -1])
+        drawn = draw_tags(axes, explanation, kind)
+        if kind in explanation.token_scores():
+            said = "cosine with the attribute's vector" if kind == "cosine" else f"P({kind})"
+            figure.colorbar(drawn, ax=axes, fraction=0.05).set_label(said, fontsize=7)
+        if place == 0:
+            axes.set_title("; ".join(_legend(explanation)), fontsize=8, loc="left")
+    return figure
+
+
+def _legend(explanation: Explanation) -> list[str]:
+    """Return what letters, frames and numbers of a drawing of tags are."""
     notes = ["letters: predicted"]
     notes += ["frames: annotated"] if explanation.example.spans else []
-    notes += [f"numbers: range score, selected above {explanation.threshold:g}"] if explanation.ranges else []
-    main.set_title("; ".join(notes), fontsize=8, loc="left")
-    return figure
+    if explanation.ranges:
+        what = "probability of a value" if explanation.decides else "range score"
+        selected = "" if explanation.threshold is None else f", selected above {explanation.threshold:g}"
+        notes.append(f"numbers: {what}{selected}")
+    return notes
 
 
 def write_overlays(explanation: Explanation, folder: Path) -> tuple[list[Path], bool]:

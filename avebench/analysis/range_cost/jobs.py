@@ -18,7 +18,7 @@ from avebench.files.atomic import write_atomically
 from avebench.files.digests import sha256
 from avebench.files.errors import AvebenchError
 from avebench.planning.cells import keyed_config
-from avebench.planning.configs import Layers, check_settings, resolve
+from avebench.planning.configs import Layers, ResolvedRow, check_protocol, check_settings, resolve
 from avebench.planning.experiment import Cost, Experiment
 from avebench.planning.request import Request
 from avebench.store.provenance import hardware, versions
@@ -31,11 +31,20 @@ ENOUGH_SECONDS = 10.0
 RECORDED = "measurements.json"
 
 
+Clock = Literal["wall", "processor"]
+
+
+def clock_of(device: str) -> Clock:
+    """Return the clock by which a device is measured: on a CPU the processor's, which no other program lengthens."""
+    return "processor" if device == "cpu" else "wall"
+
+
 class Job(BaseModel):
     """One measurement: a row with its resolved config at a number of attributes, in training or at test.
 
     `encoders` are the roles of the encoders of the config, which random ones of the measured sizes stand in for;
-    `asked` says whether the system is asked once per attribute (protocol "all").
+    `asked` says whether the system is asked for attributes: at test for all of them. Measurements that name no
+    `clock` are of an earlier version, which took that on the wall for CPUs too.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,14 +61,16 @@ class Job(BaseModel):
     machine: str
     device: str
     torch: str
+    clock: Clock = "wall"
 
     def key(self) -> str:
         """Return a key of everything that the measurement depends on; labels do not count."""
         return self._hash({"row", "encoders"})
 
     def measures(self) -> str:
-        """Return a key of what is measured, wherever that is."""
-        return self._hash({"row", "encoders", "machine", "device", "torch"})
+        """Return a key of what is measured, wherever that is; what another clock measured is something else."""
+        other = "" if self.clock == clock_of(self.device) else self.clock
+        return self._hash({"row", "encoders", "machine", "device", "torch", "clock"}) + other
 
     def _hash(self, left_out: set[str]) -> str:
         # The numbers of attributes beside this one do not matter.
@@ -125,6 +136,8 @@ def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job
     around = Layers("paper", request.settings, experiment.defaults.options)
     resolved = [resolve(row, around) for row in rows]
     check_settings(resolved)
+    for one in resolved:
+        _check_protocol(one)
     machine, torch = hardware(device)["cpu"], versions()["torch"]
     return [
         Job(
@@ -140,11 +153,22 @@ def cost_jobs(experiment: Experiment, request: Request, device: str) -> list[Job
             machine=machine,
             device=device,
             torch=torch,
+            clock=clock_of(device),
         )
         for row, one in zip(rows, resolved, strict=True)
         for number in sizes.attributes
         for phase in PHASES
     ]
+
+
+def _check_protocol(resolved: ResolvedRow) -> None:
+    """Raise AvebenchError unless a row finds its range itself, or is asked for every attribute."""
+    check_protocol(resolved)
+    if resolved.row.protocol not in {"native", "all"}:
+        raise AvebenchError(
+            f"Row '{resolved.row.label}': what the protocol '{resolved.row.protocol}' asks for does not depend on the "
+            "number of attributes. Give protocol = all."
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

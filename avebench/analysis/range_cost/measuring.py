@@ -24,23 +24,23 @@ from avebench.analysis.range_cost.jobs import (
     Found,
     Job,
     Measurement,
+    clock_of,
     cost_device,
     cost_jobs,
     keep,
     kept,
 )
-from avebench.contracts.examples import AttributeSchema, Example, Picture, Span, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, Picture, Span, blind, pairs_from_spans
 from avebench.contracts.registry import add_plugin_file, plugin, plugin_files
 from avebench.nn.weights import PRECOMPUTED_IDS
 from avebench.planning.experiment import Cost, Experiment
 from avebench.planning.request import Request
+from avebench.running.asking import for_training
 from avebench.running.runner import main_hidden, processes
 from avebench.running.worker import end_with_reader, keep_freed_memory
 from avebench.store.provenance import resident_peak
 
 ALPHABET = "abcdefgh"
-VALUE = "value"
-"""The one attribute of a system that is asked once per attribute."""
 
 
 def examples_of(sizes: Cost, number: int) -> tuple[AttributeSchema, list[Example]]:
@@ -58,31 +58,11 @@ def examples_of(sizes: Cost, number: int) -> tuple[AttributeSchema, list[Example
     ]
 
 
-def queries_of(examples: Sequence[Example], attributes: Sequence[str]) -> list[Example]:
-    """Return each example once per attribute: the attribute's name in front, its own values under the name VALUE."""
-    found = []
-    for example in examples:
-        for attribute in attributes:
-            text, shift = attribute + example.text, len(attribute)
-            spans = tuple(
-                Span(VALUE, s.start + shift, s.end + shift) for s in example.spans if s.attribute == attribute
-            )
-            units = tuple((place, place + 1) for place in range(shift))
-            units += tuple((start + shift, end + shift) for start, end in example.tokens)
-            name = f"{example.id} {attribute}"
-            pairs = pairs_from_spans(text, spans)
-            found.append(replace(example, id=name, text=text, tokens=units, spans=spans, pairs=pairs))
-    return found
-
-
-def _material(job: Job) -> tuple[AttributeSchema, list[Example], int]:
-    """Return what the system reads in one pass, and the number of sentences that this is."""
-    schema, examples = examples_of(job.sizes, job.attributes)
-    if not job.asked:
-        return schema, examples, len(examples)
-    # Query systems learn from the gold attributes and as many that are not, and are tested on all.
-    asked = schema.attributes[: 2 * job.sizes.selected] if job.phase == "step" else schema.attributes
-    return AttributeSchema((VALUE,), "character"), queries_of(examples, asked), len(examples)
+def asked_of(job: Job, schema: AttributeSchema, examples: Sequence[Example], config: Any) -> list[Example]:
+    """Return what a system of the options `config` gets: to learn from with gold, as its training asks; else blind."""
+    if job.phase == "step":
+        return for_training(examples, schema, config.negatives, 0) if job.asked else list(examples)
+    return [replace(blind(example), asked=schema.attributes if job.asked else None) for example in examples]
 
 
 def write_encoders(folder: Path, sizes: Cost) -> None:
@@ -120,7 +100,7 @@ def measure(job: Job, folder: Path) -> Measurement:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    schema, examples, sentences = _material(job)
+    schema, examples = examples_of(job.sizes, job.attributes)
     module = plugin("models", job.model).load()
     encoders = {role: str(folder / role) for role in job.encoders}
     config = module.Config.model_validate({**job.config, **encoders})
@@ -128,22 +108,30 @@ def measure(job: Job, folder: Path) -> Measurement:
     ranged = model.fix_range(range(job.sizes.selected))
     device = torch.device(job.device)
     model.to(device)
-    encoded = [model.encode(example) for example in examples]
+    examples = asked_of(job, schema, examples, config)
+    sentences = len(examples)
     selected: list[int] = []
 
     def test(pass_: Sequence[Any]) -> None:
         selected[:] = [len(one.attributes) for one in model.eval().predict_encoded(pass_)]
 
     if job.phase == "test":
-        each = len(encoded) // sentences
-        # Of a system that is slow, a pass has as many sentences as fit into the time.
-        (once,) = _timed(lambda: test(encoded[:each]), device, passes=1)
-        sentences = min(sentences, max(1, int(ENOUGH_SECONDS / once)))
-        times = [once] if once > ENOUGH_SECONDS else _timed(lambda: test(encoded[: each * sentences]), device)
+        encoded = [model.encode(examples[0])]
+        (took,) = _timed(lambda: test(encoded), device, passes=1)
+        # Of a system that is slow, a pass has as many sentences as fit into the time. What is done once per pass, as
+        # reading the names of attributes, must not count for every sentence: the pace is that of further ones.
+        pace = took
+        while len(encoded) < sentences and took + pace * len(encoded) <= ENOUGH_SECONDS:
+            before, number = took, len(encoded)
+            encoded.extend(model.encode(example) for example in examples[number : 2 * number])
+            (took,) = _timed(lambda: test(encoded), device, passes=1)
+            pace = max(0.0, took - before) / (len(encoded) - number)
+        sentences = len(encoded)
+        times = [took] if took > ENOUGH_SECONDS else _timed(lambda: test(encoded), device)
     else:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.Adam(trained, lr=1e-6, fused=True)
-        batch = move(model.collate(encoded), device)
+        batch = move(model.collate([model.encode(example) for example in examples]), device)
 
         def step() -> None:
             sum(model.train()(batch).values()).backward()
@@ -160,16 +148,20 @@ def measure(job: Job, folder: Path) -> Measurement:
 
 
 def _timed(run: Callable[[], object], device: Any, passes: int = PASSES + 1) -> list[float]:
-    """Return the seconds of some passes; the first, which lays memory out, counts only if no other is made."""
+    """Return the seconds of some passes; the first, which lays memory out, counts only if no other is made.
+
+    On a CPU they are the processor's: a pass runs on one thread, and other programs do not lengthen it.
+    """
     import torch
 
+    clock = time.process_time if clock_of(device.type) == "processor" else time.perf_counter
     times: list[float] = []
     while len(times) < passes and sum(times) < ENOUGH_SECONDS:
-        started = time.perf_counter()
+        started = clock()
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return times[1:] or times
 
 

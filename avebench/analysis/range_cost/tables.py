@@ -15,7 +15,7 @@ from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Tab
 def outputs(job: Job, selected: float | None) -> float:
     """Return the number of classification outputs of one sentence: C_o, or C_m with a range of `selected` attributes.
 
-    A system that is asked once per attribute has C_o of one attribute N times.
+    A system that is asked for N attributes has C_o of one attribute N times, as if each were tagged by itself.
     """
     number, length = job.attributes, job.sizes.characters
     if job.asked:
@@ -74,7 +74,7 @@ def _notes(jobs: Sequence[Job], found: Found) -> list[str]:
     """Return sizes, machine, and of which passes the figures are."""
     sizes, device = jobs[0].sizes, jobs[0].device
     on_cpu = device == "cpu"
-    where = f"{jobs[0].machine}, one thread" if on_cpu else f"{device} of {jobs[0].machine}"
+    where = f"{jobs[0].machine}, processor time of one thread" if on_cpu else f"{device} of {jobs[0].machine}"
     memory = "its peak, libraries and parameters included" if on_cpu else "the most that was allocated on the GPU"
     notes = [
         f"A training step of {sizes.sentences} sentences of {sizes.characters} characters with {sizes.selected} gold "
@@ -82,7 +82,7 @@ def _notes(jobs: Sequence[Job], found: Found) -> list[str]:
         f"{sizes.patches} patches.",
         f"Medians of up to {PASSES} passes on {where}, each in a process of its own. MiB: {memory}.",
         "Outputs of a sentence: C_o = (2N + 1) S1; C_m = N + 3 S1 N_m, N_m as measured (journal Equations 1 and 2); "
-        "asked N times, 3 S1 N.",
+        "asked for N attributes, 3 S1 N, as if each were tagged by itself with B, I and O.",
     ]
     fewer = [
         f"{row} {one.sentences} at {number:,}"

@@ -86,6 +86,29 @@ def test_the_loss_is_that_of_the_formulas(tags: str) -> None:
     assert model(batch)["crf"].item() == pytest.approx(sum(losses) / 4, rel=1e-9)
 
 
+@pytest.mark.parametrize("tags", ["bioe", "bio"])
+def test_an_explanation_holds_shares_of_all_paths_and_weights_of_experts(tags: str) -> None:
+    model = build(**RANDOM, tags=tags)
+    text = replace(TEXTS[0], asked=("kind", "color"))
+    found = model.explain(text)
+    assert found.prediction == model.predict([text])[0] and found.threshold is None
+    ids = torch.from_numpy(model.embeddings.ids(text)).long().unsqueeze(0)
+    states = model.lstm(model.embeddings(ids))[0][0]
+    for number, name in enumerate(("color", "kind")):
+        r = model.attributes.weight[number]
+        shares = (model.gate.weight @ r + model.gate.bias).exp()
+        assert found.mixtures[name].tolist() == pytest.approx((shares / shares.sum()).tolist(), abs=1e-6)
+        weights, biases, transitions = model.decoder(torch.tensor([number]))
+        scores = every_path(states @ weights[0].t() + biases[0], transitions[0], 3)
+        total = sum(map(math.exp, scores.values()))
+        assert found.ranges[name] == pytest.approx(1 - math.exp(scores[0, 0, 0]) / total, abs=1e-6)
+        inside = [sum(math.exp(score) for path, score in scores.items() if path[place]) / total for place in range(3)]
+        assert found.probabilities["inside"][name].tolist() == pytest.approx(inside, abs=1e-6)
+    assert model.explain(replace(text, asked=())).ranges == {}
+    with pytest.raises(AvebenchError, match="cannot be asked for 'colour'"):
+        model.explain(replace(text, asked=("colour",)))
+
+
 def test_ends_of_values_begin_the_next(tmp_path: Path) -> None:
     model = build(**RANDOM)
     text = replace(TEXTS[1], asked=("kind",))

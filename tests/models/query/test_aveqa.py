@@ -119,6 +119,47 @@ def test_the_best_end_follows_the_best_begin(tiny_bert: Path) -> None:
             model.none.bias.neg_()
 
 
+def test_an_explanation_holds_what_the_heads_say(tiny_bert: Path) -> None:
+    model = build(tiny_bert, distillation=0.0).train()
+    text = replace(TEXTS[1], asked=("never seen", "kind"))
+    found = model.explain(text)
+    assert model.training and found.threshold == 0.5 and list(found.ranges) == list(text.asked or ())
+    model.eval()
+    assert found.prediction == model.predict([text])[0]
+    for name in text.asked or ():
+        states, cls = states_by_hand(model, text, name)
+        none = 1 / (1 + math.exp(-(model.none.weight[0] @ cls + model.none.bias[0]).item()))
+        assert found.ranges[name] == pytest.approx(1 - none, abs=1e-6)
+        scores = [math.exp((model.begin.weight[0] @ state).item()) for state in states]
+        begin = scores.index(max(scores))
+        expected = [one / sum(scores) for one in scores]
+        assert found.probabilities["begin"][name].tolist() == pytest.approx(expected, abs=1e-6)
+        after = [
+            math.exp((model.end.weight[0] @ torch.cat([states[begin], state])).item()) * (place >= begin)
+            for place, state in enumerate(states)
+        ]
+        expected = [one / sum(after) for one in after]
+        assert found.probabilities["end"][name].tolist() == pytest.approx(expected, abs=1e-6)
+    model = build(tiny_bert, distillation=0.0, head="sigmoid")
+    found = model.explain(text)
+    states, _ = states_by_hand(model, text, "kind")
+    inside = [1 / (1 + math.exp(-(model.unit.weight[0] @ state + model.unit.bias[0]).item())) for state in states]
+    assert list(found.probabilities) == ["inside"]
+    assert found.probabilities["inside"]["kind"].tolist() == pytest.approx(inside, abs=1e-6)
+    assert found.prediction == model.predict([text])[0]
+
+
+def test_many_attributes_are_explained_in_batches(tiny_bert: Path) -> None:
+    model = build(tiny_bert, distillation=0.0)
+    text = replace(TEXTS[0], asked=tuple(f"name {number}" for number in range(300)))
+    assert model.config.training.prediction_batch_size < 300
+    found = model.explain(text)
+    assert list(found.ranges) == list(found.probabilities["begin"]) == list(text.asked or ())
+    alone = model.explain(replace(text, asked=("name 290",)))
+    assert found.ranges["name 290"] == pytest.approx(alone.ranges["name 290"], abs=1e-9)
+    assert found.prediction == model.predict([text])[0]
+
+
 def test_runs_of_units_are_values() -> None:
     assert list(runs([0, 2, 2, 0, 2])) == [(1, 2), (4, 4)]
     assert list(runs([1, 1, 2, 0, 1])) == [(0, 0), (1, 2), (4, 4)]

@@ -13,7 +13,6 @@ from avebench.contracts.examples import AttributeSchema, Example, Span, pairs_fr
 from avebench.contracts.tagging import word_units
 from avebench.models.query import segments
 from avebench.models.query.maveqa import Config, Model
-from avebench.models.query.segments import Paragraph
 from avebench.nn import text_encoder
 
 SCHEMA = AttributeSchema(("color", "kind", "long sun"))
@@ -124,11 +123,11 @@ def test_losses_over_one_pair_of_bert(tiny_bert: Path) -> None:
     )
 
 
-def test_paragraphs_have_segments_of_their_own(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paragraphs_have_segments_of_their_own(tiny_bert: Path) -> None:
     text = example("a red dress blue 12 long sun red", ("color", 12, 16), asked=("color", "kind"), category="dress")
     starts = [0, 12, 20]
-    sources = (Paragraph(0, "title"), Paragraph(12, "description"), Paragraph(20, "feature"))
-    monkeypatch.setattr(segments, "paragraphs_of", lambda _: sources)
+    sources = ((0, 11, "title"), (12, 19, "description"), (20, 32, "feature"))
+    text = replace(text, paragraphs=sources)
     model = build(tiny_bert)
     losses = model(model.collate([model.encode(text)]))
     units, parts = 0.0, 0.0
@@ -141,9 +140,9 @@ def test_paragraphs_have_segments_of_their_own(tiny_bert: Path, monkeypatch: pyt
     assert losses["segments"].item() == pytest.approx(parts / 2, rel=1e-9)
 
 
-def test_more_paragraphs_than_global_tokens_share_the_last(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_paragraphs_than_global_tokens_share_the_last(tiny_bert: Path) -> None:
     text = example("a red dress blue 12 long sun red", asked=("color",), category="dress")
-    monkeypatch.setattr(segments, "paragraphs_of", lambda one: [Paragraph(start) for start, _ in one.tokens])
+    text = replace(text, paragraphs=tuple((start, end, "") for start, end in text.tokens))
     model = build(tiny_bert, global_length=6)
     batch = model.collate([model.encode(text)])
     assert batch["kinds"].tolist() == [0, 1, 2, 3, 3, 3]
@@ -156,7 +155,7 @@ def test_units_count_in_paragraphs_that_have_a_value(
     tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, values: str
 ) -> None:
     text = example("a red dress blue 12 long sun red", asked=("color",))
-    monkeypatch.setattr(segments, "paragraphs_of", lambda _: (Paragraph(0), Paragraph(12)))
+    text = replace(text, paragraphs=((0, 11, ""), (12, 32, "")))
     model = build(tiny_bert, [text], values=values)
     inside = torch.tensor([[-1.0, 0.5, 2.0, 0.3, -0.1, -2.0, 1.5, 1.0]])
 

@@ -125,6 +125,37 @@ def test_answers_do_not_depend_on_what_else_is_asked(tiny_bert: Path) -> None:
         )
 
 
+def test_an_explanation_holds_cosines_and_shares_of_all_paths(tiny_bert: Path) -> None:
+    model = build(tiny_bert)
+    text = example("a long sundress", asked=("never seen", "kind"))
+    found = model.explain(text)
+    (expected,) = model.predict([text])
+    assert found.prediction == expected and found.threshold is None and "best path" in found.decides
+    assert (
+        list(found.ranges) == list(found.similarities) == list(found.probabilities["inside"]) == list(text.asked or ())
+    )
+    batch = model.collate([model.encode(text)])
+    states, names = model._texts(batch)[0], model._attributes(batch["names"])
+    start, end, moves = model.crf.start_transitions, model.crf.end_transitions, model.crf.transitions
+    for name, vector in zip(batch["names"], names, strict=True):
+        cosines = [(state @ vector / (state.norm() * vector.norm())).item() for state in states]
+        assert found.similarities[name].tolist() == pytest.approx(cosines, abs=1e-6)
+        rows = [model.linear(torch.cat([h, a * h])) for h, a in zip(states, cosines, strict=True)]
+        shares = {
+            path: math.exp(
+                (start[path[0]] + end[path[-1]] + sum(moves[step] for step in pairwise(path))).item()
+                + sum(row[tag].item() for row, tag in zip(rows, path, strict=True))
+            )
+            for path in product(range(3), repeat=3)
+        }
+        total = sum(shares.values())
+        assert found.ranges[name] == pytest.approx(1 - shares[0, 0, 0] / total, abs=1e-6)
+        inside = [sum(share for path, share in shares.items() if path[place]) / total for place in range(3)]
+        assert found.probabilities["inside"][name].tolist() == pytest.approx(inside, abs=1e-6)
+    assert model.explain(replace(text, asked=())).ranges == {}
+    assert list(model.explain(replace(text, asked=None)).ranges) == list(SCHEMA.attributes)
+
+
 def test_a_frozen_encoder_stays_as_it_is(tiny_bert: Path) -> None:
     model = build(tiny_bert, text_tuned=False).train()
     assert not model.text_encoder.training and model.lstm.training
@@ -137,8 +168,10 @@ def test_a_frozen_encoder_stays_as_it_is(tiny_bert: Path) -> None:
 def test_scores_of_all_attributes_at_once_are_those_of_the_pairs(tiny_bert: Path) -> None:
     model = build(tiny_bert)
     states, attributes = torch.randn(2, 4, 10).double(), torch.randn(3, 10).double()
-    every = model.emissions_of_all(states, attributes)
+    near, every = model.emissions_of_all(states, attributes)
     for text in range(2):
         for attribute in range(3):
             pair = model.emissions(states[text : text + 1], attributes[attribute : attribute + 1])
             assert torch.allclose(every[text, attribute], pair[0], atol=1e-12)
+            sizes = states[text].norm(dim=1) * attributes[attribute].norm()
+            assert torch.allclose(near[text, :, attribute], states[text] @ attributes[attribute] / sizes, atol=1e-12)
