@@ -21,7 +21,7 @@ from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import published_of
 from avebench.scoring.counts import Counts, Family, cls_counts, example_counts, tag_counts
 from avebench.scoring.metrics import METRICS
-from avebench.scoring.queried import QUERIED
+from avebench.scoring.queried import QUERIED, unspoken
 from avebench.tables.figures import Figure, Line, Panel
 from avebench.tables.result_tables import HEADINGS, PUBLISHED, empty_cells, summary
 from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
@@ -71,6 +71,7 @@ def sweep(
     import numpy as np
 
     known = {} if known is None else known
+    left_out = unspoken(gold) | (frozenset() if families is None else QUERIED.difference(families))
     # A higher threshold selects fewer attributes, so that thresholds with equal numbers of them select the same ones.
     order = sorted(range(len(thresholds)), key=lambda place: thresholds[place])
     ascending = [thresholds[place] for place in order]
@@ -83,7 +84,7 @@ def sweep(
         start = 0
         for _, same in itertools.groupby(numbers):
             end = start + sum(1 for _ in same)
-            for family, counts in _counted(example, prediction, ascending[start], families, known):
+            for family, counts in _counted(example, prediction, ascending[start], families, left_out, known):
                 if family not in totals:
                     totals[family] = np.zeros((len(order), 3), np.int64)
                 totals[family][start:end] += counts
@@ -100,7 +101,12 @@ Known = dict[tuple[str, tuple[tuple[str, tuple[Span, ...]], ...]], list[tuple[Fa
 
 
 def _counted(
-    example: Example, prediction: Prediction, threshold: float, families: Collection[Family] | None, known: Known
+    example: Example,
+    prediction: Prediction,
+    threshold: float,
+    families: Collection[Family] | None,
+    left_out: Collection[Family],
+    known: Known,
 ) -> list[tuple[Family, tuple[int, int, int]]]:
     """Return the counts of an example at a threshold."""
     kept = tuple([(name, spans) for name, score, spans in prediction.candidates or () if score > threshold])
@@ -112,7 +118,6 @@ def _counted(
             decoded = Prediction(prediction.id, dict.fromkeys([name for name, _ in kept], 1.0), {}, spans)
             counted = {"tag": tag_counts(example, decoded), "cls": cls_counts(example, decoded)}
         else:
-            left_out = frozenset[Family]() if families is None else QUERIED.difference(families)
             counted = example_counts(example, cut(example, prediction, threshold), unspoken=left_out)
         known[example.id, kept] = [
             (family, (n.tp, n.predicted, n.gold)) for family in families or counted if (n := counted.get(family))
