@@ -72,8 +72,9 @@ class Example:
     `tokens` are the character ranges of the units that a tagger labels (characters for Chinese, words for English).
     `pairs` maps an annotated attribute to its set of value strings; the intent of an utterance stands there too, under
     `contracts.examples.INTENT`. `absent` are the attributes that the product is known not to have; any other attribute
-    without a pair is unknown. `picture` is None where the product has none. `asked` are the attributes that a query
-    system is to answer for, set by the harness from the row's protocol; None for systems that are told nothing.
+    without a pair is unknown. `picture` is the product's first and None where it has none; `further_pictures` are the
+    others in order, which count only beside a first. `asked` are the attributes that a query system is to answer for,
+    set by the harness from the row's protocol; None for systems that are told nothing.
     """
 
     id: str
@@ -86,6 +87,12 @@ class Example:
     category: str | None = None
     absent: frozenset[str] = frozenset()
     asked: tuple[str, ...] | None = None
+    further_pictures: tuple[Picture, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Return all pictures of the product in order, the first of which is `picture`."""
+        return () if self.picture is None else (self.picture, *self.further_pictures)
 
 
 def blind(example: Example) -> Example:
@@ -164,7 +171,10 @@ def product_of(example: Example) -> str:
 
 
 def example_record(example: Example) -> dict[str, Any]:
-    """Return an example as the object of its line in gold JSON Lines; `image` is its picture's file, if any."""
+    """Return an example as the object of its line in gold JSON Lines.
+
+    `image` is its picture's file, or a list of files where it has several; it is missing where there is no file.
+    """
     record: dict[str, Any] = {
         "id": example.id,
         "text": example.text,
@@ -176,7 +186,7 @@ def example_record(example: Example) -> dict[str, Any]:
     }
     if example.category is not None:
         record["category"] = example.category
-    source = example.picture.source if example.picture is not None else None
-    if isinstance(source, Path):
-        record["image"] = str(source)
+    files = [str(picture.source) for picture in example.pictures if isinstance(picture.source, Path)]
+    if files:
+        record["image"] = files if len(files) > 1 else files[0]
     return record
