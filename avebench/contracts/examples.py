@@ -25,6 +25,8 @@ UNKNOWN = "_UNK"
 
 As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the attribute "", which is no attribute.
 """
+RANKED = 20
+"""The worst rank that a metric of rankings looks at; of longer lists of values no more need be kept."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,7 +108,8 @@ class Prediction:
 
     `attributes` maps each predicted attribute to its score in [0, 1]. `spans` is None when the system cannot point at
     the text. `span_scores`, where present, run parallel to `spans`. `candidates` holds what a threshold sweep needs:
-    (attribute, range score, decoded spans) for attributes below the threshold as well.
+    (attribute, range score, decoded spans) for attributes below the threshold as well. `rankings`, of systems that rank
+    a closed list of values, maps an attribute to the best of them with their ranks, as `ranked` gives them.
     """
 
     id: str
@@ -115,6 +118,7 @@ class Prediction:
     spans: tuple[Span, ...] | None = None
     span_scores: tuple[float, ...] | None = None
     candidates: tuple[tuple[str, float, tuple[Span, ...]], ...] | None = None
+    rankings: Mapping[str, Mapping[str, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,21 @@ def prediction_of(example: Example, spans: Iterable[Span]) -> Prediction:
         pairs=pairs_from_spans(example.text, found),
         spans=found,
     )
+
+
+def ranked(scores: Mapping[str, float], worst: int = RANKED) -> dict[str, int]:
+    """Return the values of a list and their ranks, from 1, the highest score first; no rank is above `worst`.
+
+    A rank is the number of values that are scored as high or higher: those that are scored alike all take the worst of
+    their ranks. Of more than `worst` scores, those that are no higher than any of them may have been left out.
+    """
+    ordered = sorted(scores, key=lambda value: (-scores[value], value))
+    ranks: dict[str, int] = {}
+    for place in range(len(ordered), 0, -1):
+        value = ordered[place - 1]
+        behind = ordered[place] if place < len(ordered) else None
+        ranks[value] = ranks[behind] if behind is not None and scores[behind] == scores[value] else place
+    return {value: ranks[value] for value in ordered if ranks[value] <= worst}
 
 
 def gold_attributes(gold: Example) -> frozenset[str]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import INTENT, PAD, Example, Prediction, Span, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.scoring.counts import Counts, cls_counts, example_counts
+from avebench.scoring.counts import HITS, Counts, cls_counts, example_counts
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import METRICS, Metric, RunningScores, output_range, per_example_counts, score
 
@@ -174,7 +174,8 @@ def test_intent_and_sentence_accuracy() -> None:
 
 def test_zero_over_zero_is_zero() -> None:
     figures = score([example()], [prediction()]).metrics()
-    assert {name for name, figure in figures.items() if figure is None} == {"intent_accuracy", "sentence_accuracy"}
+    missing = {name for name, figure in figures.items() if figure is None}
+    assert missing == {"intent_accuracy", "sentence_accuracy", *HITS, "mrr"}
     assert all(figure.value == 0 for name, figure in figures.items() if figure and "with_pad" not in name)
 
 
