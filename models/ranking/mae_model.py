@@ -243,9 +243,9 @@ class Model(NeuralModel):
         return losses
 
     def cosines(self, vectors: Tensor, values: Tensor) -> Tensor:
-        """Return the cosines (N,) of vectors (N, D) and values (N,) by their numbers, in float32."""
+        """Return the cosines (N,) of vectors (N, D) and values (N,) by their numbers, never in half precision."""
         embedded = self.values(values.to(vectors.device))
-        return functional.cosine_similarity(vectors.float(), embedded.float(), dim=1)
+        return functional.cosine_similarity(vectors.to(embedded.dtype), embedded, dim=1)
 
     def _drawn(self, weights: Tensor, query: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return one value (N,) of each row of weights (N, V) that is no gold value of its query, and if there is one.
@@ -261,10 +261,10 @@ class Model(NeuralModel):
     def predict_batch(self, batch: Batch) -> list[Prediction]:
         """Return for every attribute that is asked for the best value and the ranks of the best."""
         device = self.values.weight.device
-        vectors = self.queries(batch)
+        vectors = self.queries(batch).to(self.values.weight.dtype)
         with torch.autocast(device.type, enabled=False):
-            embedded = functional.normalize(self.values.weight.float(), dim=1)
-            scores = functional.normalize(vectors.float(), dim=1) @ embedded.t()  # (Q, V)
+            embedded = functional.normalize(self.values.weight, dim=1)
+            scores = functional.normalize(vectors, dim=1) @ embedded.t()  # (Q, V)
         best = scores.topk(min(RANKED + 1, len(self.listed)), dim=1)
         rows = iter(zip(best.values.tolist(), best.indices.tolist(), strict=True))
         names = self.schema.attributes
