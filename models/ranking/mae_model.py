@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from avebench.contracts.examples import RANKED, AttributeSchema, Example, Prediction
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
-from avebench.models.ranking.network import Fusion, PictureReader, TextReader, ValueQuery
+from avebench.models.ranking.network import Fusion, PictureReader, TextReader, ValueQuery, start
 from avebench.models.ranking.values import answered, asked_of, gold_values, learn_values
 from avebench.models.shared.options import PictureOptions, UnitVectorOptions
 from avebench.models.shared.pictures import Pictures
@@ -162,6 +162,9 @@ class Model(NeuralModel):
         self.query = ValueQuery(
             config.size, config.fusion, text=self.text is not None, pictures=self.picture is not None
         )
+        for part in (self.text, self.picture, self.query):
+            if part is not None:
+                start(part)
 
     @classmethod
     def learn_vocabulary(cls, config: Any, schema: AttributeSchema, train: Sequence[Example]) -> Vocabulary:
