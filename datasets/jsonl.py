@@ -10,9 +10,9 @@ from typing import Any
 
 from avebench.contracts.dataset import SPLITS, DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
 from avebench.contracts.examples import INTENT, AttributeSchema, Example, Units, gold_attributes
-from avebench.data.gold import KEYS, gold_example, image_path
+from avebench.data.gold import KEYS, gold_example, image_paths
 from avebench.data.jsonlines import FieldError, parse_object
-from avebench.data.pictures import PictureCheck, picture_at
+from avebench.data.pictures import PictureCheck, pictures_at
 from avebench.data.reading import examples_of, numbered_lines
 from avebench.files.errors import AvebenchError
 from avebench.files.folders import folders_in
@@ -87,8 +87,9 @@ class Dataset(FolderDataset):
                 counts["mentions"] += len(record.spans)
                 named = gold_attributes(record)
                 counts["attribute and value pairs"] += sum(len(record.pairs[attribute]) for attribute in named)
-                if record.picture is not None and (wrong := pictures.fault(self.folder / record.picture.name)):
-                    yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {record.picture.name}.")
+                for picture in record.pictures:
+                    if wrong := pictures.fault(self.folder / picture.name):
+                        yield Fault(f"{split}.jsonl", at[0], "image", f"{wrong}: {picture.name}.")
         if counts["intents"] and without is not None:
             yield _no_intent(*without)
         self.notes.update(+counts)
@@ -160,12 +161,10 @@ class Dataset(FolderDataset):
     def _example(self, text: str, seen: set[int], counts: Counter[str] | None) -> Example:
         """Return the example of a line; FieldError names the field that breaks the format."""
         record = parse_object(text, KEYS)
-        image = image_path(record)
         policy = "error" if counts is None else self.options.missing_images
-        picture = (
-            picture_at(self.folder / image, image, policy, Counter() if counts is None else counts) if image else None
-        )
-        example = gold_example(record, self.options.units, picture)
+        noted = Counter() if counts is None else counts
+        pictures = pictures_at(self.folder, image_paths(record), policy, noted)
+        example = gold_example(record, self.options.units, pictures)
         if hash(example.id) in seen:
             raise FieldError("id", f"the id '{example.id}' was used before. Give every line an id of its own.")
         seen.add(hash(example.id))

@@ -1,7 +1,8 @@
 """What `run --record` writes into `results/`: results, text-free predictions, per-example counts, the rendered table.
 
 Nothing there holds a text, a value or a picture of a data set; counts and offsets are enough to compare two systems
-from a plain clone. Everything else only reads these files.
+from a plain clone. Of a system that gives values without spans the attributes and the counts are recorded. Everything
+else only reads these files.
 """
 
 from __future__ import annotations

@@ -33,7 +33,11 @@ from avebench.contracts.seeds import MOST_REPETITIONS
 from avebench.store.folder import RUNS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from avebench.analysis.comparison.asking import Answer, Question
+    from avebench.analysis.comparison.finished_rows import Reader
+    from avebench.contracts.examples import Example, Prediction
     from avebench.planning.request import Request
     from avebench.running.experiment_run import Execution
 
@@ -136,7 +140,17 @@ def show(answer: Answer, examples: int, format: str) -> None:
     if not examples:
         return
     gold = finished.gold or []
-    predictions = [{one.id: one for one in read(gold)} if gold else {} for read in finished.predictions]
+    predictions = [_by_id(read, gold) if gold else {} for read in finished.predictions]
     print()
     for line in example_lines(comparison, examples, {example.id: example for example in gold}, predictions):
         print(line)
+
+
+def _by_id(read: Reader, gold: Sequence[Example]) -> dict[str, Prediction]:
+    """Return the predictions by id; empty where they were recorded without their values."""
+    from avebench.store.recorded_columns import ValuesLeftOutError
+
+    try:
+        return {one.id: one for one in read(gold)}
+    except ValuesLeftOutError:
+        return {}

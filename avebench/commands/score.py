@@ -153,6 +153,11 @@ def _notes(report: Scores) -> list[str]:
     ]
     if report.places is not None and report.places[0] < report.places[1]:
         notes.append(places_note(*report.places))
+    if report.metrics["mrr"] is not None:
+        from avebench.contracts.examples import RANKED
+        from avebench.scoring.counts import WHOLE_RANK
+
+        notes.append(f"mrr counts reciprocal ranks in units of 1/{WHOLE_RANK:,}; beyond rank {RANKED} they are 0.")
     missing = [name for name, metric in report.metrics.items() if metric is None]
     return [*notes, f"Not available for this file: {', '.join(missing)}."] if missing else notes
 

@@ -22,7 +22,7 @@ class Control(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pictures: Literal["shuffled", "zero", "none"]
-    """Those of other products; inputs that are zero after normalisation; no picture, so that G = 0."""
+    """All those of another product; inputs that are zero after normalisation; no picture, so that G = 0."""
     training: bool = False
     """Whether training sees such pictures too; otherwise the normally trained system is tested with them."""
 
@@ -34,9 +34,9 @@ def with_control(examples: Sequence[Example], control: Control) -> list[Example]
     sentences of a product stay together. AvebenchError if it has fewer than two products to permute.
     """
     if control.pictures == "none":
-        return [replace(example, picture=None) for example in examples]
+        return [replace(example, picture=None, further_pictures=()) for example in examples]
     if control.pictures == "zero":
-        return [example if example.picture is None else replace(example, picture=ZERO_PICTURE) for example in examples]
+        return [example if example.picture is None else _zeroed(example) for example in examples]
     first: dict[str, Example] = {}
     for example in examples:
         if example.picture is not None:
@@ -52,7 +52,20 @@ def with_control(examples: Sequence[Example], control: Control) -> list[Example]
         if example.picture is not None:
             other = first[after[product_of(example)]]
             # Computed features are found by the product; to a system, the picture's product is the product.
-            shown.append(replace(example, picture=other.picture, product_id=other.product_id))
+            shown.append(
+                replace(
+                    example,
+                    picture=other.picture,
+                    further_pictures=other.further_pictures,
+                    product_id=other.product_id,
+                )
+            )
         else:
             shown.append(example)
     return shown
+
+
+def _zeroed(example: Example) -> Example:
+    """Return an example whose pictures, as many as there are, are inputs of zero."""
+    further = (ZERO_PICTURE,) * len(example.further_pictures)
+    return replace(example, picture=ZERO_PICTURE, further_pictures=further)

@@ -125,7 +125,7 @@ class Dataset(ABC):
         """Return one row per example of a split, of all splits with the column `split`.
 
         Columns are the keys of gold JSON Lines: id, text, tokens, spans, pairs, absent, product_id, category,
-        paragraphs and image, the path of the picture's file. AvebenchError as `read`.
+        paragraphs and image, the path of the picture's file, or a list of several. AvebenchError as `read`.
         """
         import pandas
 

@@ -25,6 +25,8 @@ UNKNOWN = "_UNK"
 
 As a tag it has the empty type, like `[PAD]`: a chunk of it is a span of the attribute "", which is no attribute.
 """
+RANKED = 20
+"""The worst rank that a metric of rankings looks at; of longer lists of values no more need be kept."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,10 +74,11 @@ class Example:
     `tokens` are the character ranges of the units that a tagger labels (characters for Chinese, words for English).
     `pairs` maps an annotated attribute to its set of value strings; the intent of an utterance stands there too, under
     `contracts.examples.INTENT`. `absent` are the attributes that the product is known not to have; any other attribute
-    without a pair is unknown. `picture` is None where the product has none. `asked` are the attributes that a query
-    system is to answer for, set by the harness from the row's protocol; None for systems that are told nothing.
-    `paragraphs` are the parts of a text that was put together of several, in order: (start, end, source), the source
-    being a name such as "title" or "description"; a part may be empty. None are given where the text is one.
+    without a pair is unknown. `picture` is the product's first and None where it has none; `further_pictures` are the
+    others in order, which count only beside a first. `asked` are the attributes that a query system is to answer for,
+    set by the harness from the row's protocol; None for systems that are told nothing. `paragraphs` are the parts of a
+    text that was put together of several, in order: (start, end, source), the source being a name such as "title" or
+    "description"; a part may be empty. None are given where the text is one.
     """
 
     id: str
@@ -89,6 +92,12 @@ class Example:
     absent: frozenset[str] = frozenset()
     asked: tuple[str, ...] | None = None
     paragraphs: tuple[tuple[int, int, str], ...] = ()
+    further_pictures: tuple[Picture, ...] = ()
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """Return all pictures of the product in order, the first of which is `picture`."""
+        return () if self.picture is None else (self.picture, *self.further_pictures)
 
 
 def blind(example: Example) -> Example:
@@ -102,7 +111,8 @@ class Prediction:
 
     `attributes` maps each predicted attribute to its score in [0, 1]. `spans` is None when the system cannot point at
     the text. `span_scores`, where present, run parallel to `spans`. `candidates` holds what a threshold sweep needs:
-    (attribute, range score, decoded spans) for attributes below the threshold as well.
+    (attribute, range score, decoded spans) for attributes below the threshold as well. `rankings`, of systems that rank
+    a closed list of values, maps an attribute to the best of them with their ranks, as `ranked` gives them.
     """
 
     id: str
@@ -111,6 +121,7 @@ class Prediction:
     spans: tuple[Span, ...] | None = None
     span_scores: tuple[float, ...] | None = None
     candidates: tuple[tuple[str, float, tuple[Span, ...]], ...] | None = None
+    rankings: Mapping[str, Mapping[str, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +166,21 @@ def prediction_of(example: Example, spans: Iterable[Span]) -> Prediction:
     )
 
 
+def ranked(scores: Mapping[str, float], worst: int = RANKED) -> dict[str, int]:
+    """Return the values of a list and their ranks, from 1, the highest score first; no rank is above `worst`.
+
+    A rank is the number of values that are scored as high or higher: those that are scored alike all take the worst of
+    their ranks. Of more than `worst` scores, those that are no higher than any of them may have been left out.
+    """
+    ordered = sorted(scores, key=lambda value: (-scores[value], value))
+    ranks: dict[str, int] = {}
+    for place in range(len(ordered), 0, -1):
+        value = ordered[place - 1]
+        behind = ordered[place] if place < len(ordered) else None
+        ranks[value] = ranks[behind] if behind is not None and scores[behind] == scores[value] else place
+    return {value: ranks[value] for value in ordered if ranks[value] <= worst}
+
+
 def gold_attributes(gold: Example) -> frozenset[str]:
     """Return the attributes that are annotated with a value, by span or by pair."""
     annotated = {attribute for attribute, values in gold.pairs.items() if values}
@@ -167,7 +193,10 @@ def product_of(example: Example) -> str:
 
 
 def example_record(example: Example) -> dict[str, Any]:
-    """Return an example as the object of its line in gold JSON Lines; `image` is its picture's file, if any."""
+    """Return an example as the object of its line in gold JSON Lines.
+
+    `image` is its picture's file, or a list of files where it has several; it is missing where there is no file.
+    """
     record: dict[str, Any] = {
         "id": example.id,
         "text": example.text,
@@ -182,7 +211,7 @@ def example_record(example: Example) -> dict[str, Any]:
     if example.paragraphs:
         named = example.paragraphs
         record["paragraphs"] = [{"start": start, "end": end, "source": source} for start, end, source in named]
-    source = example.picture.source if example.picture is not None else None
-    if isinstance(source, Path):
-        record["image"] = str(source)
+    files = [str(picture.source) for picture in example.pictures if isinstance(picture.source, Path)]
+    if files:
+        record["image"] = files if len(files) > 1 else files[0]
     return record

@@ -66,7 +66,7 @@ def answers_for(prediction: Prediction, attributes: Collection[str]) -> Predicti
         spans = tuple(prediction.spans[place] for place in kept)
         if prediction.span_scores is not None:
             scores = tuple(prediction.span_scores[place] for place in kept)
-    candidates = prediction.candidates
+    candidates, rankings = prediction.candidates, prediction.rankings
     return replace(
         prediction,
         attributes={name: score for name, score in prediction.attributes.items() if name in attributes},
@@ -74,4 +74,5 @@ def answers_for(prediction: Prediction, attributes: Collection[str]) -> Predicti
         spans=spans,
         span_scores=scores,
         candidates=None if candidates is None else tuple(one for one in candidates if one[0] in attributes),
+        rankings=None if rankings is None else {name: row for name, row in rankings.items() if name in attributes},
     )

@@ -4,12 +4,13 @@ A line is `{id, text, product_id?, tokens?: [[start, end]], spans?: [{attribute,
 pairs?: {attribute: [value]}, absent?: [attribute], image?, category?, paragraphs?: [{start, end, source}]}`. `pairs`
 may hold the intent of an utterance under `[INTENT]` (`avebench.contracts.examples.INTENT`): one value, which no other
 metric counts. `absent` lists what the product is known not to have, `paragraphs` the parts of a text that was put
-together of several, from left to right, each with the name of its source; a part may be empty.
+together of several, from left to right, each with the name of its source; a part may be empty. `image` is the path of
+a picture, or a list of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,7 +60,7 @@ def gold_examples(records: Records, units: Units = "word") -> list[Example]:
     return examples
 
 
-def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Picture | None = None) -> Example:
+def gold_example(record: Mapping[str, Any], units: Units = "word", pictures: Sequence[Picture] = ()) -> Example:
     """Return the example that a line holds; FieldError names the field that breaks the format.
 
     Without `tokens` the text is cut into `units`. Without `pairs`, or with no more than the intent there, they are what
@@ -76,25 +77,33 @@ def gold_example(record: Mapping[str, Any], units: Units = "word", picture: Pict
         spans=spans,
         pairs=pairs,
         product_id=name if record.get("product_id") is None else filled_string(record, "product_id"),
-        picture=picture,
+        picture=pictures[0] if pictures else None,
         category=None if record.get("category") is None else filled_string(record, "category"),
         absent=_absent(record, pairs),
         paragraphs=_paragraphs(record, text),
+        further_pictures=tuple(pictures[1:]),
     )
 
 
-def image_path(record: Mapping[str, Any]) -> str:
-    """Return the picture's path relative to the folder of the file, or the empty string; FieldError if it leads out.
+def image_paths(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the paths of the pictures relative to the folder of the file, in order; FieldError if one leads out.
 
     The path itself may not lead out. What is in the folder may be symbolic links, wherever they lead: whoever made the
     folder put them there, and pictures are often kept elsewhere.
     """
-    if record.get("image") is None:
-        return ""
-    image = checked_string(record["image"], "image")
+    given = record.get("image")
+    if given is None:
+        return ()
+    if not isinstance(given, list):
+        return (_image_path(given, "image"),)
+    return tuple(_image_path(path, f"image[{position}]") for position, path in enumerate(given))
+
+
+def _image_path(value: object, field: str) -> str:
+    image = checked_string(value, field)
     path = PurePosixPath(image)
     if not image.strip() or path.is_absolute() or ".." in path.parts or "\\" in image or "\0" in image:
-        raise FieldError("image", f"'{image}' is no path inside the folder. Give one, with forward slashes.")
+        raise FieldError(field, f"'{image}' is no path inside the folder. Give one, with forward slashes.")
     return image
 
 

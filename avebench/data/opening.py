@@ -251,7 +251,8 @@ def _gold_line(example: Example, pictures: Path | None) -> dict[str, Any]:
         "image": True,
     }
     line = {key: value for key, value in line.items() if not filled_in.get(key)}
-    source = example.picture.source if example.picture is not None else None
-    if pictures is not None and isinstance(source, Path) and source.is_relative_to(pictures):
-        line["image"] = f"images/{source.relative_to(pictures).as_posix()}"
+    files = [picture.source for picture in example.pictures if isinstance(picture.source, Path)]
+    if pictures is not None and files and all(file.is_relative_to(pictures) for file in files):
+        names = [f"images/{file.relative_to(pictures).as_posix()}" for file in files]
+        line["image"] = names if len(names) > 1 else names[0]
     return line

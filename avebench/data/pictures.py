@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -30,6 +30,28 @@ def picture_at(
             counts["pictures broken"] += 1
             return None
     return Picture(name, path)
+
+
+def pictures_at(
+    folder: Path, names: Sequence[str], missing_images: Literal["error", "blank"], counts: Counter[str]
+) -> tuple[Picture, ...]:
+    """Return the pictures of a product, files `names` of a folder in order, each as `picture_at` gives it.
+
+    Further pictures are counted apart from the first. Most systems look at the first alone: a product without it counts
+    as one without pictures for all of them.
+    """
+    if not names:
+        return ()
+    first, *others = names
+    picture = picture_at(folder / first, first, missing_images, counts)
+    if picture is None:
+        if others:
+            counts["further pictures left out, the first being unusable"] += len(others)
+        return ()
+    apart: Counter[str] = Counter()
+    further = [picture_at(folder / name, name, missing_images, apart) for name in others]
+    counts.update({f"further {what}": number for what, number in apart.items()})
+    return (picture, *(one for one in further if one is not None))
 
 
 def _on_disk(path: Path) -> Path:

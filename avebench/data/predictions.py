@@ -1,10 +1,13 @@
 """Prediction files: JSON Lines, one prediction per gold example.
 
 A line is `{id, attributes: {name: score}, spans: [{attribute, start, end, score?}], pairs: {name: [value]},
-candidates?: [{attribute, score, spans: [{attribute, start, end}]}]}`; `spans` or `pairs` may be missing, not both.
-Without `attributes` those that have a span or a value are predicted, with score 1.
+candidates?: [{attribute, score, spans: [{attribute, start, end}]}], rankings?: {name: {value: rank}}}`; `spans` or
+`pairs` may be missing, not both. Without `attributes` those that have a span or a value are predicted, with score 1.
+`rankings` are of systems that order a closed list of values: the best of them, up to rank 20 or further, each with the
+number of values that are scored as high or higher.
 The text-free form holds no value strings: they come back from the gold texts, as the strings that the spans cover. What
-stays of its `pairs` is the intent of an utterance, a label and no text.
+stays of its `pairs` is the intent of an utterance, a label and no text. A system that gives no spans keeps no more than
+its attributes there, and cannot be read back.
 
 Where `avebench predict` could not predict a product, its line is `{id or null, line, error}`, which cannot be scored.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +39,7 @@ from avebench.files.atomic import write_atomically
 from avebench.files.disk import unwritable
 from avebench.files.errors import AvebenchError
 
-KEYS = ("id", "attributes", "spans", "pairs", "candidates")
+KEYS = ("id", "attributes", "spans", "pairs", "candidates", "rankings")
 ERROR_KEYS = ("line", "error")
 """Keys, beside `id`, of what `avebench predict` writes for a product that it cannot predict."""
 CANDIDATE_KEYS = ("attribute", "score", "spans")
@@ -46,7 +50,7 @@ _SHOWN = 5
 def write_predictions(path: Path, predictions: Iterable[Prediction], *, text_free: bool = False) -> None:
     """Write a prediction file whole or not at all, packed if its name ends in `.gz`; the same bytes for the same input.
 
-    With `text_free` the value strings are left out; AvebenchError if a prediction has values without spans.
+    With `text_free` the value strings are left out.
     """
     content = b"".join(line_of(prediction_record(one, text_free=text_free)) for one in predictions)
     try:
@@ -70,11 +74,6 @@ def prediction_record(prediction: Prediction, *, text_free: bool = False) -> dic
         for span, score in zip(spans, prediction.span_scores or (), strict=prediction.span_scores is not None):
             span["score"] = score
         record["spans"] = spans
-    elif text_free:
-        raise AvebenchError(
-            f"The prediction of '{prediction.id}' has values without spans, so it cannot be written without strings. "
-            "Record it with its strings, or give spans."
-        )
     pairs = {name: sorted(values) for name, values in prediction.pairs.items() if not text_free or name == INTENT}
     if pairs or not text_free:
         record["pairs"] = pairs
@@ -83,6 +82,8 @@ def prediction_record(prediction: Prediction, *, text_free: bool = False) -> dic
             {"attribute": attribute, "score": score, "spans": [_span(span) for span in spans]}
             for attribute, score, spans in prediction.candidates
         ]
+    if prediction.rankings is not None and not text_free:
+        record["rankings"] = {name: dict(ranks) for name, ranks in prediction.rankings.items()}
     return record
 
 
@@ -174,6 +175,7 @@ def _prediction(record: dict[str, Any], name: str, text: str) -> Prediction:
         spans=spans,
         span_scores=tuple(scores) if scores else None,
         candidates=_candidates(record["candidates"], text) if record.get("candidates") is not None else None,
+        rankings=_rankings(record["rankings"]) if record.get("rankings") is not None else None,
     )
 
 
@@ -204,6 +206,30 @@ def _candidates(value: object, text: str) -> tuple[tuple[str, float, tuple[Span,
         attribute = checked_string(record["attribute"], f"{field}.attribute")
         found.append((attribute, checked_number(record["score"], f"{field}.score"), spans))
     return tuple(found)
+
+
+def _rankings(value: object) -> dict[str, dict[str, int]]:
+    """Return the rankings; FieldError unless every rank counts the values that have it or a better one."""
+    rankings = {}
+    for attribute, listed in checked_object(value, "rankings", "{name: {value: rank}}").items():
+        field = f"rankings.{checked_string(attribute, 'rankings')}"
+        ranks = checked_object(listed, field, "{value: rank}")
+        for name, rank in ranks.items():
+            checked_string(name, field)
+            if not isinstance(rank, int) or isinstance(rank, bool):
+                raise FieldError(f"{field}.{name}", f"a rank is a whole number, not {json.dumps(rank)[:80]}.")
+        counts = Counter(ranks.values())
+        reached = 0
+        for rank in sorted(counts):
+            reached += counts[rank]
+            if rank != reached:
+                raise FieldError(
+                    field,
+                    f"values that have rank {rank} or a better one: {reached}. A rank is the number of values that are "
+                    "scored as high or higher; equal values share the worst.",
+                )
+        rankings[attribute] = ranks
+    return rankings
 
 
 def explanation_record(explanation: Explanation) -> dict[str, Any]:

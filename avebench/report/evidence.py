@@ -22,6 +22,7 @@ from avebench.report.stored_cells import StoredCell
 from avebench.report.thresholds import sweep_cell
 from avebench.scoring.queried import unspoken
 from avebench.store.examplecounts import ExampleCounts, columns_of, count_example
+from avebench.store.recorded_columns import ValuesLeftOutError
 from avebench.store.results import Result
 
 Interval = tuple[float, float]
@@ -108,6 +109,8 @@ class Examiner:
             return Evidence(
                 counts, count_mistakes(gold, predictions), sweep_cell(gold, predictions, self._families, known)
             )
+        except ValuesLeftOutError as error:
+            return _from_counts(cell, str(error))
         except AvebenchError as error:
             return Evidence(gaps=(str(error),))
 

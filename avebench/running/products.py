@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from avebench.contracts.dataset import Fault
 from avebench.contracts.examples import Example, Units
-from avebench.data.gold import KEYS, gold_example, image_path
+from avebench.data.gold import KEYS, gold_example, image_paths
 from avebench.data.jsonlines import FieldError, check_keys, json_object
-from avebench.data.pictures import picture_at
+from avebench.data.pictures import pictures_at
 from avebench.data.reading import is_encodable, numbered_lines
 from avebench.files.errors import AvebenchError
 
@@ -76,9 +76,8 @@ def _example(
     record: dict[str, Any], folder: Path, units: Units, missing_images: Literal["error", "blank"], notes: Counter[str]
 ) -> Example:
     shown = {key: value for key, value in record.items() if key not in GOLD}
-    image = image_path(shown)
-    picture = picture_at(folder / image, image, missing_images, notes) if image else None
-    return gold_example(shown, units, picture)
+    pictures = pictures_at(folder, image_paths(shown), missing_images, notes)
+    return gold_example(shown, units, pictures)
 
 
 def _id(record: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Metrics as mergeable counts: tagging, classification, accuracy on MAE, string sets, intent and sentence accuracy.
+"""Metrics as mergeable counts: spans, attributes, accuracy on MAE, strings, intents and sentences, ranks of values.
 
 A metric is a ratio of summed counts (micro average over the corpus, 0/0 is 0), in %. What is counted stands in
 `avebench.scoring.counts`.
@@ -42,11 +42,19 @@ METRICS: dict[str, tuple[Family, str]] = {
     "mave_pair_accuracy": ("mave_pairs", "recall"),
     "option_accuracy": ("option", "recall"),
     "containment_accuracy": ("containment", "recall"),
+    "hits_1": ("hits_1", "recall"),
+    "hits_5": ("hits_5", "recall"),
+    "hits_10": ("hits_10", "recall"),
+    "hits_20": ("hits_20", "recall"),
+    "mrr": ("reciprocal_rank", "recall"),
 }
 """Metric name -> (what is counted, which ratio of the counts)."""
 
 LATER_METRICS = frozenset({"annotated_precision", "annotated_recall", "annotated_f1"})
-"""Metrics that results of this scorer version may lack: they came later and changed no other."""
+"""Metrics that results of this scorer version may lack: they came later and changed no other.
+
+Those of rankings are none of them: no earlier prediction has rankings.
+"""
 LATER_OF_ABSENCES = frozenset(name for name, (family, _) in METRICS.items() if family in OF_ABSENCES)
 """Metrics that came later as well, and stand only where the annotation knows absences."""
 

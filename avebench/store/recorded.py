@@ -89,7 +89,10 @@ class RecordedCell(ABC):
 
     @abstractmethod
     def predictions(self, gold: Sequence[Example]) -> list[Prediction]:
-        """Return the predictions in the order of `gold`, whose texts the values come from."""
+        """Return the predictions in the order of `gold`, whose texts the values come from.
+
+        ValuesLeftOutError if they were values without spans.
+        """
 
     @abstractmethod
     def records(self) -> list[dict[str, Any]]:

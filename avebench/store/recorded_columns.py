@@ -2,12 +2,13 @@
 
 A row of either table is one example of one repetition of one row: `row` (its slug), `repetition`, `id`, and
 
-* predictions: `attributes` [{attribute, score}], `spans` [{attribute, start, end, score or null}], `intent` [label] or
-  null, `candidates` [{attribute, score, spans}] or null, in the order in which they were predicted;
+* predictions: `attributes` [{attribute, score}], `spans` [{attribute, start, end, score or null}] or null, `intent`
+  [label] or null, `candidates` [{attribute, score, spans}] or null, in the order in which they were predicted;
 * counts: `product` (null: the example is one of its own), `slices`, per family `<family>_tp`, `_predicted`, `_gold`
   (null: it cannot be counted), `by_tag` and `by_string` [{attribute, tp, predicted, gold}] (both null: not known).
 
-There are no strings but ids, products, slices, attributes and intents.
+There are no strings but ids, products, slices, attributes and intents. What a system that gives no spans predicts are
+values, which are left out: of its predictions the attributes stay, and of its figures the counts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ Record = Mapping[str, Any]
 """A text-free prediction as the JSON object of its line: see `data.predictions`."""
 PARTS = ("tp", "predicted", "gold")
 _BY = {"by_tag": "tag", "by_string": "string"}
+
+
+class ValuesLeftOutError(AvebenchError):
+    """Recorded predictions were values without spans, so that nothing of them can be read or scored again."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -62,7 +67,7 @@ def _prediction_row(record: Record) -> dict[str, Any]:
     return {
         "id": record["id"],
         "attributes": [{"attribute": name, "score": float(score)} for name, score in record["attributes"].items()],
-        "spans": record["spans"],
+        "spans": record.get("spans"),
         "intent": pairs.get(INTENT),
         "candidates": record.get("candidates"),
     }
@@ -72,11 +77,12 @@ def prediction_records(table: pa.Table) -> list[dict[str, Any]]:
     """Return the predictions of a table as JSON objects, as they were before they were put into it."""
     found = []
     for one in table.to_pylist():
-        record: dict[str, Any] = {
-            "id": one["id"],
-            "attributes": {each["attribute"]: each["score"] for each in one["attributes"]},
-            "spans": [{name: value for name, value in span.items() if value is not None} for span in one["spans"]],
-        }
+        attributes = {each["attribute"]: each["score"] for each in one["attributes"]}
+        record: dict[str, Any] = {"id": one["id"], "attributes": attributes}
+        if one["spans"] is not None:
+            record["spans"] = [
+                {name: value for name, value in span.items() if value is not None} for span in one["spans"]
+            ]
         if one["intent"] is not None:
             record["pairs"] = {INTENT: one["intent"]}
         if one["candidates"] is not None:
@@ -88,8 +94,14 @@ def prediction_records(table: pa.Table) -> list[dict[str, Any]]:
 def predictions_of(table: pa.Table, gold: Sequence[Example], shown: str) -> list[Prediction]:
     """Return the predictions of a table in the order of `gold`, with the strings that their spans cover in its texts.
 
-    AvebenchError, which names the file as `shown`, unless they are of these examples and their spans of these texts.
+    AvebenchError, which names the file as `shown`, unless they are of these examples and their spans of these texts;
+    ValuesLeftOutError where there are no spans.
     """
+    if table["spans"].null_count:
+        raise ValuesLeftOutError(
+            f"{shown} holds no values: its system gives no spans, and nothing that is recorded holds texts. What it "
+            "got right is in the counts, which `avebench compare` reads; run its row for its values."
+        )
     places = {name: place for place, name in enumerate(_list(table["id"]))}
     if len(places) < len(table) or places.keys() != {example.id for example in gold}:
         raise AvebenchError(f"{shown} holds other examples than the data. Record it again.")

@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Literal
 
+from avebench.contracts.examples import RANKED
 from avebench.data.annotation import annotation_notes
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import Published, published_marks, published_of
-from avebench.scoring.counts import Counts
+from avebench.scoring.counts import HITS, Counts
 from avebench.scoring.evaluation import CountTriple, SliceCounts
 from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
@@ -44,8 +45,20 @@ HEADINGS = {
     "mave_pair_accuracy": "MAVE pairs",
     "option_accuracy": "option",
     "containment_accuracy": "containment",
+    "hits_1": "hits@1",
+    "hits_5": "hits@5",
+    "hits_10": "hits@10",
+    "hits_20": "hits@20",
+    "mrr": "MRR",
 }
 """Column headings; a metric that is not named here stands under its own name."""
+RANKINGS = frozenset({*HITS, "mrr"})
+"""Metrics of systems that rank a closed list of values."""
+RANKS_READ = (
+    "hits@k and MRR, of systems that rank a closed list of values: per annotated attribute of a product the rank of "
+    "its gold value, of several the best. Values that are scored alike all have the worst of their ranks. MRR counts "
+    f"ranks beyond {RANKED} as 0, so that the whole one is at most (100 - hits@{RANKED}) / {RANKED + 1} higher."
+)
 
 
 def summary(values: Sequence[float], cells: Sequence[str] = ()) -> Measured:
@@ -133,6 +146,8 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
         scheme = " / ".join(sorted({result.chunk_scheme for result in results}))
         version = " / ".join(sorted({str(result.scorer_version) for result in results}))
         notes.append(f"Chunk scheme {scheme}, scorer version {version}; the checkpoint is chosen on validation.")
+    if any(name in RANKINGS for result in results for name in result.scores.metrics.keys() & plan.experiment.metrics):
+        notes.append(RANKS_READ)
     places = sorted({row.place for row in published.values()})
     if places:
         notes.append(f"Published: {', '.join(places)}.")

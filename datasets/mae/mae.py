@@ -7,6 +7,10 @@ dropped; products without a match stay. `valid` is 2 % of the official training 
 `test` is the official validation set, which the papers report on; `official-test` is the later test set, where the user
 has it.
 
+Of a product's pictures the first `max_pictures` are read. The fingerprint covers the names of all of them, which are
+annotation bytes, and the files of the picture folder, whatever the number read; `max_pictures` is part of it only where
+it is not the default.
+
 Of a product the text is `tokens` where it has them, else `clean_text`, else `text` (fields differ between versions of
 the release); tokens in Penn Treebank form (`-lrb-`) are turned back. MAE has 2.2 M products: everything here streams,
 and what has to be known beforehand (attribute counts, repeated ids) takes one pass that is remembered on disk.
@@ -21,15 +25,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from avebench.contracts.dataset import DatasetCard, DatasetOptions, Fault, FolderDataset, check_split
-from avebench.contracts.examples import AttributeSchema, Example, Picture, pairs_from_spans
+from avebench.contracts.examples import AttributeSchema, Example, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.data.pictures import PictureCheck, picture_at
+from avebench.data.pictures import PictureCheck, pictures_at
 from avebench.data.reading import Marker
 from avebench.datasets.mae.cutting import CUT, cutter, vocabulary_file
 from avebench.datasets.mae.files import array_elements
@@ -58,12 +62,16 @@ HELD_OUT_ONE_IN = 50
 class Options(DatasetOptions):
     """Switches of this reader."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"max_pictures"})
+
     missing_images: Literal["error", "blank"] = "blank"
     """The picture archive of the release is known to be damaged: by default blank, and counted."""
     cut: str = "words:100"
     """How much text is kept: `words:N` units, or `pieces:N:VOCABULARY` word pieces of an encoder or a vocab.txt."""
     min_products: int = Field(default=10, ge=1)
     """Attributes with a value in fewer training products are dropped."""
+    max_pictures: int = Field(default=4, ge=1)
+    """Pictures of a product beyond these are left out (MAE-model's code leaves out the product)."""
 
     @field_validator("cut")
     @classmethod
@@ -133,8 +141,9 @@ class Dataset(FolderDataset):
                 for field, what in product.oddities:
                     counts[f"{field}: {what}"] += 1
                     yield Fault(shown, line, field, f"{what}.")
-                if product.image and (wrong := pictures.fault(self._pictures() / product.image)) is not None:
-                    yield Fault(shown, line, "images", f"{wrong}: {product.image}.")
+                for name in product.images[: self.options.max_pictures]:
+                    if (wrong := pictures.fault(self._pictures() / name)) is not None:
+                        yield Fault(shown, line, "images", f"{wrong}: {name}.")
             if repeated := _repeated(hashes):
                 yield Fault(f"{source}/", None, "diffbotUri", f"{len(repeated)} ids are used more than once.")
         self.notes.update(counts)
@@ -223,12 +232,20 @@ class Dataset(FolderDataset):
             return None
         text = product.text[: marker.tokens[-1][1]]
         spans = marker.in_text_order()
-        picture: Picture | None = None
-        if product.image:
-            path = self._pictures() / product.image
-            picture = picture_at(path, product.image, self.options.missing_images, counts)
-        pairs = pairs_from_spans(text, spans)
-        return Example(product.id, text, tuple(marker.tokens), spans, pairs, product_id=product.id, picture=picture)
+        most = self.options.max_pictures
+        if len(product.images) > most:
+            counts[f"products with more than {most} pictures"] += 1
+        pictures = pictures_at(self._pictures(), product.images[:most], self.options.missing_images, counts)
+        return Example(
+            product.id,
+            text,
+            tuple(marker.tokens),
+            spans,
+            pairs_from_spans(text, spans),
+            product_id=product.id,
+            picture=pictures[0] if pictures else None,
+            further_pictures=pictures[1:],
+        )
 
     @cached_property
     def _survey(self) -> dict[str, Any]:

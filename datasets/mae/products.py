@@ -18,7 +18,8 @@ class Product:
     id: str
     text: str
     specs: tuple[tuple[str, str], ...]
-    image: str
+    images: tuple[str, ...]
+    """Names of the picture files; empty where the first is none, whatever stands behind it."""
     oddities: tuple[tuple[str, str], ...]
     """(field, what is odd about it)."""
 
@@ -52,7 +53,7 @@ def product_of(record: dict[str, Any], place: str) -> Product:
     odd.extend(
         (field, "missing") for field, part in (("title", title or record.get("title")), ("text", body)) if not part
     )
-    return Product(name or place, text, _specs(record, odd), _image(record, odd), tuple(odd))
+    return Product(name or place, text, _specs(record, odd), _images(record, odd), tuple(odd))
 
 
 def from_ptb(text: str) -> str:
@@ -76,14 +77,18 @@ def _specs(record: dict[str, Any], odd: list[tuple[str, str]]) -> tuple[tuple[st
     return tuple(kept)
 
 
-def _image(record: dict[str, Any], odd: list[tuple[str, str]]) -> str:
-    """Return the name of the first picture, or the empty string."""
+def _images(record: dict[str, Any], odd: list[tuple[str, str]]) -> tuple[str, ...]:
     images = record.get("images")
     if not images:
         odd.append(("images", "missing"))
-        return ""
-    first = images[0] if isinstance(images, list) else None
-    if not isinstance(first, str) or not first or first in {".", ".."} or re.search(r"[/\\\0]", first):
+        return ()
+    if not isinstance(images, list) or not _is_file_name(images[0]):
         odd.append(("images", "not a list of file names"))
-        return ""
-    return first
+        return ()
+    names = tuple(name for name in images if _is_file_name(name))
+    odd.extend([("images", "a further picture that is no file name")] * (len(images) - len(names)))
+    return names
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and name not in {".", ".."} and not re.search(r"[/\\\0]", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,27 @@ class Pictures(nn.Module):
         else:
             present = torch.tensor([example.picture is not None for example in examples])
         return {"patches": self._frozen().stack(examples), "present": present}
+
+    def collate_each(self, examples: Sequence[Example]) -> Batch:
+        """Return what `collate` and `collate_pooled` give for every picture of the examples, M in all.
+
+        `product` (M,) is the place of the example that a picture is of, `place` (M,) its number among that one's.
+        Arrays made elsewhere have one row per product.
+        """
+        single = isinstance(self._ready, PrecomputedFeatures)
+        shown = [
+            (example,) if single else [replace(example, picture=one, further_pictures=()) for one in example.pictures]
+            for example in examples
+        ]
+        each = [one for some in shown for one in some]
+        product = [place for place, some in enumerate(shown) for _ in some]
+        place = [number for some in shown for number, _ in enumerate(some)]
+        return {
+            **self.collate(each),
+            **self.collate_pooled(each),
+            "product": torch.tensor(product, dtype=torch.long),
+            "place": torch.tensor(place, dtype=torch.long),
+        }
 
     def collate_pooled(self, examples: Sequence[Example]) -> Batch:
         """Return `pooled` (B, C) of arrays made elsewhere; empty with an encoder, whose pooled vector is the mean."""

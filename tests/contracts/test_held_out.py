@@ -51,10 +51,11 @@ def test_a_prediction_keeps_what_is_of_the_attributes() -> None:
         spans,
         (0.1, 0.2, 0.3),
         (("color", 0.5, spans[:1]), ("kind", 0.75, spans[1:2])),
+        rankings={"color": {"red": 1}, "kind": {"dress": 2}},
     )
     colour = answers_for(found, ("color",))
     assert colour.spans == (spans[0], spans[2]) and colour.span_scores == (0.1, 0.3)
     assert colour.attributes == {"color": 0.5} and colour.pairs == {"color": frozenset({"red", "a"})}
-    assert colour.candidates == (("color", 0.5, spans[:1]),)
+    assert colour.candidates == (("color", 0.5, spans[:1]),) and colour.rankings == {"color": {"red": 1}}
     assert answers_for(found, ()) is found
     assert answers_for(Prediction("1", {}, {"kind": frozenset({"x"})}), ("color",)).pairs == {}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans
+from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans, ranked
 from avebench.contracts.tagging import word_units
 from avebench.data.predictions import read_predictions, write_predictions
 from avebench.files.errors import AvebenchError
@@ -20,6 +20,10 @@ SPANS = st.builds(
     st.integers(1, 5),
 )
 SCORE = st.floats(0, 1)
+RANKINGS = st.dictionaries(
+    st.sampled_from(["Color", "领型"]),
+    st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=4), st.integers(0, 3)).map(ranked),
+)
 
 
 def example(name: str, text: str = TEXT) -> Example:
@@ -43,6 +47,7 @@ def predictions(draw: st.DrawFn, *, with_pairs: bool = True) -> list[Prediction]
                 spans=spans if not with_pairs or draw(st.booleans()) or scored else None,
                 span_scores=tuple(draw(SCORE) for _ in spans) if scored else None,
                 candidates=draw(st.none() | st.just((("Color", 0.07, spans), ("领型", 0.5, ())))),
+                rankings=draw(st.none() | RANKINGS) if with_pairs else None,
             )
         )
     return made
@@ -79,11 +84,13 @@ def test_the_text_free_form_keeps_intents(tmp_path_factory: pytest.TempPathFacto
     assert read_predictions(path, [example(one.id) for one in made]) == made
 
 
-def test_values_without_spans_cannot_be_text_free(tmp_path: Path) -> None:
-    generated = Prediction("p", {"Color": 1.0}, {"Color": frozenset({"navy"})})
-    with pytest.raises(AvebenchError, match="'p' has values without spans"):
-        write_predictions(tmp_path / "p.jsonl", [generated], text_free=True)
-    assert list(tmp_path.iterdir()) == []
+def test_values_without_spans_are_left_out_of_the_text_free_form(tmp_path: Path) -> None:
+    values = {"Color": frozenset({"navy"})}
+    generated = Prediction("p", {"Color": 1.0}, values, rankings={"Color": {"navy": 1}})
+    write_predictions(tmp_path / "p.jsonl", [generated], text_free=True)
+    assert json.loads((tmp_path / "p.jsonl").read_text()) == {"id": "p", "attributes": {"Color": 1.0}}
+    with pytest.raises(AvebenchError, match="neither 'spans' nor 'pairs'"):
+        read_predictions(tmp_path / "p.jsonl", [example("p")])
 
 
 def test_same_predictions_are_same_bytes(tmp_path: Path) -> None:
@@ -137,6 +144,16 @@ FAULTS = {
     "value as number": ({**GOOD, "pairs": {"Color": ["x", 3]}}, r"field 'pairs.Color\[1\]': a string is needed"),
     "half a pair": ('{"id": "a", "attributes": {}, "pairs": {"x": ["\\ud800"]}}', r"field 'pairs.x\[0\]': .*surrogate"),
     "candidate": ({**GOOD, "candidates": [{"attribute": "a", "spans": []}]}, r"field 'candidates\[0\].score'"),
+    "ranking": ({**GOOD, "rankings": {"Color": ["blue"]}}, r"field 'rankings.Color': an object \{value: rank\}"),
+    "rank": ({**GOOD, "rankings": {"Color": {"blue": 1.5}}}, "field 'rankings.Color.blue': a rank is a whole number"),
+    "rank from 0": (
+        {**GOOD, "rankings": {"Color": {"blue": 0}}},
+        "field 'rankings.Color': values that have rank 0 or a better one: 1",
+    ),
+    "optimistic ranks": (
+        {**GOOD, "rankings": {"Color": {"blue": 1, "red": 2, "navy": 2}}},
+        "field 'rankings.Color': values that have rank 2 or a better one: 3",
+    ),
     "unknown id": ({**GOOD, "id": "z"}, "field 'id': the id 'z' is not among the 3 gold examples"),
     "used twice": ({**GOOD, "id": "first"}, "field 'id': the id 'first' stands in line 1 already"),
 }

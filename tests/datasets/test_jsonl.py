@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from avebench.contracts.examples import INTENT, Span
+from avebench.contracts.examples import INTENT, Span, example_record
 from avebench.data.opening import check_rows, open_dataset
 from avebench.datasets import jsonl
 from avebench.files.errors import AvebenchError
@@ -60,9 +60,27 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert reader.schema().attributes == ("colour",)
 
 
+def test_a_product_may_have_several_pictures(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{name}.png")
+    lines = [{"image": ["a.png", "b.png"]}, {"image": ["b.png"]}, {"image": []}, {"image": ["b.png", "gone.png"]}]
+    written = [GOOD | {"id": str(number)} | line for number, line in enumerate(lines)]
+    reader = dataset(write(tmp_path, *written), missing_images="blank")
+    read = list(reader.read("train"))
+    names = [[picture.name for picture in example.pictures] for example in read]
+    assert names == [["a.png", "b.png"], ["b.png"], [], ["b.png"]]
+    assert reader.notes == {"train: further pictures missing": 1}
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    assert [example_record(example).get("image") for example in read] == [files, files[1], None, files[1]]
+    (fault,) = dataset(tmp_path).check()
+    assert (fault.line, fault.field) == (4, "image") and "gone.png" in fault.message
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "said"),
     [
+        ({"image": ["a.png", "../b.png"]}, "image[1]", "no path inside the folder"),
+        ({"image": ["a.png", 1]}, "image[1]", "a string is needed"),
         ({"txt": "x"}, "txt", "Did you mean 'text'"),
         ({"id": 1}, "id", "a string is needed, not a number"),
         ({"id": " "}, "id", "empty"),

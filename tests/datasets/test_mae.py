@@ -183,6 +183,35 @@ def test_pictures_missing_broken_and_whole(tmp_path: Path) -> None:
     ]
 
 
+def test_the_first_pictures_of_a_product_are_read(tmp_path: Path) -> None:
+    whole = [f"{number}.jpg" for number in range(6)]
+    val = [
+        product(1, images=whole),
+        product(2, images=["0.jpg", "gone.jpg", "1.jpg", 3, "../x.jpg"]),
+        product(3, images=["gone.jpg", "1.jpg"]),
+        product(4, images=["3.jpg"]),
+    ]
+    write(tmp_path, val=val)
+    pictures = tmp_path / "mumie-img"
+    pictures.mkdir()
+    for number, name in enumerate(whole):
+        Image.new("RGB", (number + 1, 1)).save(pictures / name)
+    reader = dataset(tmp_path)
+    read = list(reader.read("test"))
+    # Without the first, which most systems look at alone, a product has none.
+    assert [[picture.open().width for picture in one.pictures] for one in read] == [[1, 2, 3, 4], [1, 2], [], [4]]
+    assert [one.picture and one.picture.name for one in read] == ["0.jpg", "0.jpg", None, "3.jpg"]
+    assert reader.notes["test: products with more than 4 pictures"] == 1
+    assert reader.notes["test: pictures missing"] == reader.notes["test: further pictures missing"] == 1
+    assert reader.notes["test: further pictures left out, the first being unusable"] == 1
+    assert reader.notes["test: images: a further picture that is no file name"] == 2
+    fewer = dataset(tmp_path, max_pictures=2)
+    assert [len(one.pictures) for one in fewer.read("test")] == [2, 1, 0, 1]
+    # Fewer pictures are other data; the default is what the fingerprint was before there was a choice.
+    assert fewer.fingerprint() != reader.fingerprint()
+    assert "max_pictures" not in reader.options.identity() and fewer.options.identity()["max_pictures"] == 2
+
+
 @pytest.mark.parametrize(
     ("content", "line", "said"),
     [
@@ -261,10 +290,11 @@ def test_a_huge_file_is_never_held_whole(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_convert_gives_gold_jsonl_with_the_same_examples(tmp_path: Path) -> None:
-    val = [product(501), product(502, specs={})]
+    val = [product(501, images=["501.jpg", "502.jpg"]), product(502, specs={})]
     release = write(tmp_path / "mae", *[product(number) for number in range(200)], val=val)
     (release / "mumie-img").mkdir()
-    Image.new("RGB", (9, 9)).save(release / "mumie-img" / "501.jpg")
+    for name in ("501.jpg", "502.jpg"):
+        Image.new("RGB", (9, 9)).save(release / "mumie-img" / name)
     notes = convert(dataset(release), tmp_path / "gold")
     assert notes["test: products kept"] == 2
     gold = jsonl.Dataset(jsonl.CARD, tmp_path / "gold", jsonl.Options())
@@ -274,7 +304,7 @@ def test_convert_gives_gold_jsonl_with_the_same_examples(tmp_path: Path) -> None
         for one, other in zip(gold.read(split), original.read(split), strict=True):
             same = ("id", "text", "tokens", "spans", "pairs", "product_id", "category")
             assert all(getattr(one, name) == getattr(other, name) for name in same)
-            assert (one.picture is None) == (other.picture is None)
+            assert len(one.pictures) == len(other.pictures)
     with pytest.raises(AvebenchError, match="exists already"):
         convert(dataset(release), tmp_path / "gold")
 

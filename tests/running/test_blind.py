@@ -74,5 +74,7 @@ def test_a_blind_example_keeps_all_but_gold() -> None:
         picture=Picture("x", Path("x.png")),
         category="dress",
         absent=frozenset({"Sleeve"}),
+        further_pictures=(Picture("y", Path("y.png")),),
     )
+    assert [picture.name for picture in blind(whole).pictures] == ["x", "y"]
     assert blind(whole) == replace(whole, spans=(), pairs={}, absent=frozenset())

@@ -1,6 +1,7 @@
 """Controls show a system other pictures than the examples' own; what is trained normally is trained once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ def test_zero_and_none() -> None:
     examples = _examples(["a", "b"], [True, False])
     assert [e.picture for e in with_control(examples, Control(pictures="zero"))] == [ZERO_PICTURE, None]
     assert [e.picture for e in with_control(examples, Control(pictures="none"))] == [None, None]
+
+
+def test_all_pictures_of_a_product_go_together() -> None:
+    examples = [
+        replace(example, further_pictures=tuple(Picture(f"{example.product_id}{n}", Path("x")) for n in range(number)))
+        for number, example in enumerate(_examples(["a", "b", "c"], [True, True, True]))
+    ]
+    for own, other in zip(examples, with_control(examples, SHUFFLED), strict=True):
+        names = [picture.name for picture in other.pictures]
+        assert own.product_id != other.product_id
+        assert names == [other.product_id, *(f"{other.product_id}{n}" for n in range("abc".index(other.product_id)))]
+    zeroed = [example.pictures for example in with_control(examples, Control(pictures="zero"))]
+    assert zeroed == [(ZERO_PICTURE,) * number for number in (1, 2, 3)]
+    assert all(not example.pictures for example in with_control(examples, Control(pictures="none")))
 
 
 READER = """

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import INTENT, PAD, Example, Prediction, Span, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.scoring.counts import Counts, cls_counts, example_counts
+from avebench.scoring.counts import HITS, Counts, cls_counts, example_counts
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import METRICS, Metric, RunningScores, output_range, per_example_counts, score
 from avebench.scoring.queried import QUERIED
@@ -177,7 +177,7 @@ def test_zero_over_zero_is_zero() -> None:
     figures = score([example()], [prediction()]).metrics()
     unspoken = {name for name, (family, _) in METRICS.items() if family in QUERIED}
     missing = {name for name, figure in figures.items() if figure is None}
-    assert missing == {"intent_accuracy", "sentence_accuracy"} | unspoken
+    assert missing == {"intent_accuracy", "sentence_accuracy", *HITS, "mrr"} | unspoken
     assert all(figure.value == 0 for name, figure in figures.items() if figure and "with_pad" not in name)
 
 

@@ -21,6 +21,7 @@ from avebench.files.errors import AvebenchError
 from avebench.scoring.counts import Counts
 from avebench.store.examplecounts import ExampleCounts, columns_of
 from avebench.store.recorded import COUNTS, PREDICTIONS, RESULTS_FILE, Recording, record, recorded_cells
+from avebench.store.recorded_columns import ValuesLeftOutError
 
 TEXT = "红色 a blue dress with many words"
 NAMES = st.text("abé红 /\"'", min_size=1, max_size=6)
@@ -244,6 +245,24 @@ def test_predictions_of_other_examples_are_refused(tmp_path: Path) -> None:
         cell.predictions([Example("x", TEXT, ())])
     with pytest.raises(AvebenchError, match="points outside of the text of 'x'"):
         cell.predictions([Example("x", "ab", ()), Example("y", TEXT, ())])
+
+
+def test_values_without_spans_leave_their_attributes_and_counts(tmp_path: Path) -> None:
+    one, predictions = _made("a")
+    values = {"Color": frozenset({"navy"})}
+    ranker = [Prediction(each.id, {"Color": 1.0}, values, rankings={"Color": {"navy": 1}}) for each in predictions]
+    records = [prediction_record(each, text_free=True) for each in ranker]
+    record(tmp_path, [Recording("ranker", 0, one.result, records, one.counts), one])
+    cells = {cell.row: cell for cell in recorded_cells(tmp_path)}
+    assert cells["ranker"].records() == [{"id": each.id, "attributes": {"Color": 1.0}} for each in ranker]
+    assert list(cells["ranker"].counts()) == list(one.counts)
+    assert not any(b"navy" in path.read_bytes() for path in tmp_path.iterdir())
+    with pytest.raises(ValuesLeftOutError, match="holds no values: its system gives no spans"):
+        cells["ranker"].predictions(_gold(predictions))
+    assert cells["a"].predictions(_gold(predictions)) == predictions[::-1]
+    record(tmp_path, [_made("b")[0]])
+    (kept,) = [cell for cell in recorded_cells(tmp_path) if cell.row == "ranker"]
+    assert kept.records() == cells["ranker"].records()  # What stays is packed as it was.
 
 
 def test_texts_cannot_be_recorded(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 
 MAE itself is not at hand everywhere; its reader, matching rule and accuracy are tried on products with pictures that a
 system can learn from. A product's values are its specifications; that they stand in the text elsewhere as well, and so
-are matched there, is MAE's way too. Attributes with several values keep the first, as a specification has one.
+are matched there, is MAE's way too. Attributes with several values keep the first, as a specification has one. A
+product has one to five pictures: the demo set's own, mirrored, turned, and two of its halves.
 """
 
 import json
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+
+from PIL import Image, ImageOps
 
 from avebench.data.opening import open_dataset
 
@@ -25,21 +28,32 @@ def write(folder: Path, products: int | None = None) -> None:
     (folder / "mumie-img").mkdir(parents=True)
     for source, splits in SOURCES.items():
         records = [
-            _record(example, folder / "mumie-img") for split in splits for example in islice(demo.read(split), products)
+            _record(example, number, folder / "mumie-img")
+            for split in splits
+            for number, example in enumerate(islice(demo.read(split), products))
         ]
         (folder / source).mkdir()
         for name, part in (("a", records[::2]), ("b", records[1::2])):
             (folder / source / f"{name}.json").write_text(json.dumps(part, indent=1), encoding="utf-8")
 
 
-def _record(example, pictures: Path) -> dict[str, object]:
+def _record(example, number: int, pictures: Path) -> dict[str, object]:
     values: dict[str, str] = {}
     for span in sorted(example.spans, key=lambda span: span.start):
         values.setdefault(span.attribute, example.text[span.start : span.end])
-    name = f"{example.id}.png"
-    example.picture.open().save(pictures / name)
+    views = _views(example.picture.open())[: 1 + number % 5]
+    names = [f"{example.id}{f'-{place}' if place else ''}.png" for place in range(len(views))]
+    for name, view in zip(names, views, strict=True):
+        view.save(pictures / name)
     title, _, rest = example.text.partition(" ")
-    return {"diffbotUri": f"product|4|{example.id}", "title": title, "text": rest, "images": [name], "specs": values}
+    return {"diffbotUri": f"product|4|{example.id}", "title": title, "text": rest, "images": names, "specs": values}
+
+
+def _views(picture: Image.Image) -> list[Image.Image]:
+    """Return a picture and four others of what it shows."""
+    width, height = picture.size
+    halves = [picture.crop((0, top, width, top + height // 2)) for top in (0, height // 2)]
+    return [picture, ImageOps.mirror(picture), picture.rotate(90), *halves]
 
 
 def main(arguments: Iterable[str]) -> None:

@@ -237,7 +237,8 @@ def example_lines(
 ) -> Iterator[str]:
     """Yield, for the terminal alone, the examples that one system alone gets right, with texts and values.
 
-    `gold` and, per system, `predictions` of its first repetition are by id; empty where the data is not at hand.
+    `gold` and, per system, `predictions` of its first repetition are by id; empty where the data is not at hand, or the
+    values of a system were not recorded.
     """
     metric = HEADINGS.get(comparison.metric, comparison.metric)
     by_pair = only_right_ids(comparison, number)
@@ -253,7 +254,9 @@ def example_lines(
                 yield f"    text: {printable(gold[name].text)}"
                 yield f"    gold: {_values(gold[name].pairs)}"
                 for one in pair:
-                    yield f"    {comparison.systems[one].label}: {_values(predictions[one][name].pairs)}"
+                    said = predictions[one].get(name)
+                    values = "its values are not recorded" if said is None else _values(said.pairs)
+                    yield f"    {comparison.systems[one].label}: {values}"
 
 
 def _values(pairs: Mapping[str, frozenset[str]]) -> str:
