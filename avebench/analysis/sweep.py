@@ -19,7 +19,8 @@ from avebench.files.errors import AvebenchError
 from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import published_of
-from avebench.scoring.counts import Counts, Family, cls_counts, example_counts, tag_counts
+from avebench.scoring.counts import cls_counts, example_counts, tag_counts
+from avebench.scoring.families import Counts, Family
 from avebench.scoring.metrics import METRICS
 from avebench.scoring.queried import QUERIED, unspoken
 from avebench.tables.figures import Figure, Line, Panel

@@ -14,7 +14,7 @@ from avebench.files.errors import AvebenchError
 
 if TYPE_CHECKING:
     from avebench.contracts.examples import Example
-    from avebench.scoring.counts import Counts
+    from avebench.scoring.families import Counts
     from avebench.scoring.prediction_files import Scores
     from avebench.tables.table import Table, TableRow
 
@@ -155,7 +155,7 @@ def _notes(report: Scores) -> list[str]:
         notes.append(places_note(*report.places))
     if report.metrics["mrr"] is not None:
         from avebench.contracts.examples import RANKED
-        from avebench.scoring.counts import WHOLE_RANK
+        from avebench.scoring.rankings import WHOLE_RANK
 
         notes.append(f"mrr counts reciprocal ranks in units of 1/{WHOLE_RANK:,}; beyond rank {RANKED} they are 0.")
     missing = [name for name, metric in report.metrics.items() if metric is None]

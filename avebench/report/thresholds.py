@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from avebench.analysis.sweep import Known, Swept, Swepts, sweep
 from avebench.contracts.examples import Example, Prediction
 from avebench.planning.plan import Plan
-from avebench.scoring.counts import Family
+from avebench.scoring.families import Family
 from avebench.store.results import Result
 from avebench.tables.result_tables import HEADINGS, measured_rows, summary_of
 from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow

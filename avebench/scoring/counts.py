@@ -5,68 +5,13 @@ Every family of counts is a pure function; the rules stand beside each. Counts o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from avebench.contracts.examples import INTENT, PAD, RANKED, Example, Prediction, gold_attributes
-from avebench.scoring.pairs import normalise_pairs, normalise_value
+from avebench.contracts.examples import INTENT, PAD, Example, Prediction, gold_attributes
+from avebench.scoring.families import ClsSource, Counts, Family
+from avebench.scoring.pairs import normalise_pairs
 from avebench.scoring.queried import NO_VALUE, QUERIED, queried_counts
-
-ClsSource = Literal["head", "tags", "derived"]
-Family = Literal[
-    "tag",
-    "cls",
-    "cls_with_pad",
-    "mae",
-    "mae_by_attribute",
-    "string",
-    "annotated",
-    "intent",
-    "sentence",
-    "mave",
-    "mave_all",
-    "mave_pairs",
-    "option",
-    "containment",
-    "hits_1",
-    "hits_5",
-    "hits_10",
-    "hits_20",
-    "reciprocal_rank",
-]
-HITS: dict[Family, int] = {"hits_1": 1, "hits_5": 5, "hits_10": 10, "hits_20": 20}
-"""Family -> worst rank that is a hit."""
-WHOLE_RANK = math.lcm(*range(1, RANKED + 1))
-"""What rank 1 counts as a reciprocal rank, 232,792,560: of every rank that is looked at the share is a whole number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """True positives, predicted and gold items; counts of two shards add up. An accuracy has predicted = gold."""
-
-    tp: int = 0
-    predicted: int = 0
-    gold: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.tp + other.tp, self.predicted + other.predicted, self.gold + other.gold)
-
-    @property
-    def precision(self) -> float:
-        """Return tp / predicted in %, 0 if nothing is predicted."""
-        return 100.0 * self.tp / self.predicted if self.predicted else 0.0
-
-    @property
-    def recall(self) -> float:
-        """Return tp / gold in %, 0 if there is no gold item."""
-        return 100.0 * self.tp / self.gold if self.gold else 0.0
-
-    @property
-    def f1(self) -> float:
-        """Return the harmonic mean of precision and recall in %, that is 2 tp / (predicted + gold)."""
-        return 200.0 * self.tp / (self.predicted + self.gold) if self.predicted + self.gold else 0.0
+from avebench.scoring.rankings import ranking_counts
 
 
 def set_counts(gold: Collection[object], predicted: Collection[object]) -> Counts:
@@ -173,35 +118,6 @@ def sentence_counts(gold: Example, prediction: Prediction) -> Counts | None:
     return Counts(int(intent.tp == 1 and set(gold.spans) == set(prediction.spans)), 1, 1)
 
 
-def gold_ranks(gold: Example, prediction: Prediction) -> list[int | None]:
-    """Return the rank of each annotated attribute's gold value, of several the best; None if it is not ranked.
-
-    Values are compared normalised, as in the accuracy on MAE. An attribute that is not ranked at all has no rank.
-    """
-    wanted = normalise_pairs(gold.pairs)
-    wanted.pop(INTENT, None)
-    rankings = prediction.rankings or {}
-    return [
-        min((rank for value, rank in rankings.get(name, {}).items() if normalise_value(value) in values), default=None)
-        for name, values in wanted.items()
-    ]
-
-
-def ranking_counts(gold: Example, prediction: Prediction) -> dict[Family, Counts]:
-    """Return {right, queries, queries} of each rank that hits go to, and of reciprocal ranks; empty without rankings.
-
-    A query is an annotated attribute of a product (Logan et al. 2017), whose gold value is `gold_ranks`'. A reciprocal
-    rank is in units of 1 / `WHOLE_RANK`, exactly; beyond rank 20 it is 0.
-    """
-    if prediction.rankings is None:
-        return {}
-    ranks = gold_ranks(gold, prediction)
-    found = [rank for rank in ranks if rank is not None and rank <= RANKED]
-    hits = {family: Counts(sum(rank <= k for rank in found), len(ranks), len(ranks)) for family, k in HITS.items()}
-    whole = WHOLE_RANK * len(ranks)
-    return {**hits, "reciprocal_rank": Counts(sum(WHOLE_RANK // rank for rank in found), whole, whole)}
-
-
 def example_counts(
     gold: Example, prediction: Prediction, source: ClsSource = "head", unspoken: Collection[Family] = ()
 ) -> dict[Family, Counts]:
@@ -223,7 +139,8 @@ def example_counts(
         "sentence": sentence_counts(gold, prediction),
     }
     if not QUERIED.issubset(unspoken):
-        triples = queried_counts(gold, prediction)
-        counted |= {family: Counts(*triple) for family, triple in triples.items() if family not in unspoken}
+        counted |= {
+            family: counts for family, counts in queried_counts(gold, prediction).items() if family not in unspoken
+        }
     counted |= ranking_counts(gold, prediction)
     return {family: counts for family, counts in counted.items() if counts is not None}

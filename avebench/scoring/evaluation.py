@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import output_range, score
 from avebench.scoring.slices import SliceRule

@@ -7,7 +7,8 @@ from math import isclose
 from typing import Protocol
 
 from avebench.contracts.examples import Example, gold_attributes
-from avebench.scoring.counts import Counts, value_strings
+from avebench.scoring.counts import value_strings
+from avebench.scoring.families import Counts
 from avebench.scoring.metrics import METRICS, TRIPLES
 
 

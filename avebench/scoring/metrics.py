@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from avebench.contracts.examples import Example, Prediction
-from avebench.scoring.counts import ClsSource, Counts, Family, example_counts, predicted_attributes, value_strings
+from avebench.scoring.counts import example_counts, predicted_attributes, value_strings
+from avebench.scoring.families import ClsSource, Counts, Family
 from avebench.scoring.queried import OF_ABSENCES, unspoken
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from avebench.data.jsonlines import Records, text_lines
 from avebench.data.predictions import match_predictions, read_predictions
 from avebench.files.errors import AvebenchError
 from avebench.files.textfiles import is_stream, read_once
-from avebench.scoring.counts import ClsSource, Counts, Family, accuracy_counts, set_counts
+from avebench.scoring.counts import accuracy_counts, set_counts
+from avebench.scoring.families import ClsSource, Counts, Family
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import METRICS, SCORER_VERSION, Metric, output_range, score
 from avebench.scoring.pairs import pairs_from_tags

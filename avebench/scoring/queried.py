@@ -30,17 +30,12 @@ import re
 import string
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from avebench.contracts.examples import INTENT, Example, Prediction
 from avebench.data.annotation import places
+from avebench.scoring.families import Counts, Family
 from avebench.scoring.pairs import normalise_value
-
-if TYPE_CHECKING:
-    from avebench.scoring.counts import Family
-
-Triple = tuple[int, int, int]
-"""True positives, predicted and gold items; an accuracy has predicted = gold."""
 
 NO_VALUE = frozenset({"", "n/a", "none"})
 """Predicted strings, lower-cased, that say that there is no value (generative systems)."""
@@ -80,7 +75,7 @@ def _answer(text: str) -> str:
     return "" if text.lower() in NO_VALUE else squad_normalised(text)
 
 
-def queried_counts(gold: Example, prediction: Prediction) -> dict[Family, Triple]:
+def queried_counts(gold: Example, prediction: Prediction) -> dict[Family, Counts]:
     """Return the counts of an example's annotated pairs for each family of `OF_ABSENCES` and `OF_OPTIONS`.
 
     `mave_pairs` is {a_a + n_n, pairs, pairs} of the top span: with `mave` it gives the five counters back
@@ -113,11 +108,11 @@ def queried_counts(gold: Example, prediction: Prediction) -> dict[Family, Triple
             answered += some
             unanswered += not some
     return {
-        "mave": (right, answered, valued),
-        "mave_all": (all_right, answered, valued),
-        "mave_pairs": (right + unanswered, pairs, pairs),
-        "option": (chosen, asked, asked),
-        "containment": (contained, asked, asked),
+        "mave": Counts(right, answered, valued),
+        "mave_all": Counts(all_right, answered, valued),
+        "mave_pairs": Counts(right + unanswered, pairs, pairs),
+        "option": Counts(chosen, asked, asked),
+        "containment": Counts(contained, asked, asked),
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from avebench.contracts.model import ChunkScheme
 from avebench.contracts.tagging import split_tag
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 
 if TYPE_CHECKING:
     import numpy as np

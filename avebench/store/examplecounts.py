@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 from avebench.contracts.examples import Example, Prediction, product_of
 from avebench.data.jsonlines import json_lines
 from avebench.files.errors import AvebenchError
-from avebench.scoring.counts import Counts, Family
+from avebench.scoring.families import Counts, Family
 from avebench.scoring.metrics import RunningScores
 
 if TYPE_CHECKING:

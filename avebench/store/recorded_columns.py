@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from avebench.contracts.examples import INTENT, Example, Prediction, Span, pairs_from_spans
 from avebench.files.errors import AvebenchError
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.store.examplecounts import ColumnarCounts, CountColumns, ExampleCounts
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from avebench.data.annotation import annotation_notes
 from avebench.nn.weights import shown_name
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.planning.published import Published, published_marks, published_of
-from avebench.scoring.counts import HITS, Counts
 from avebench.scoring.evaluation import CountTriple, SliceCounts
+from avebench.scoring.families import Counts
+from avebench.scoring.rankings import HITS
 from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
 from avebench.store.results import Result

@@ -14,8 +14,8 @@ from avebench.planning.cells import Cell, keyed_config
 from avebench.planning.plan import Plan
 from avebench.planning.settings import flattened
 from avebench.running.experiment_run import ExperimentRun
-from avebench.scoring.counts import Counts
 from avebench.scoring.evaluation import SliceCounts
+from avebench.scoring.families import Counts
 from avebench.scoring.slices import CATEGORY
 from avebench.store.costs import MEMORY, SECONDS, costs_of
 from avebench.store.results import Result, Store

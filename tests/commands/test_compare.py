@@ -23,7 +23,7 @@ from avebench.files.errors import AvebenchError
 from avebench.files.sealed import unseal
 from avebench.planning.experiment_files import experiment_names, load_experiment, open_experiment
 from avebench.planning.rows import choose_rows, find_rows
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.store.examplecounts import ExampleCounts, read_counts
 from avebench.store.recorded import recorded_cells, recorded_folders
 from avebench.store.results import Result, load_result

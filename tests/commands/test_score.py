@@ -12,7 +12,7 @@ from avebench.contracts.examples import Span
 from avebench.data.conll import read_conll
 from avebench.data.gold import read_gold
 from avebench.files.errors import AvebenchError
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.scoring.metrics import METRICS
 from avebench.scoring.prediction_files import file_format, score_file
 from avebench.store.recorded import recorded_cells

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import INTENT, PAD, Example, Prediction, Span, pairs_from_spans
 from avebench.contracts.tagging import word_units
-from avebench.scoring.counts import HITS, Counts, cls_counts, example_counts
+from avebench.scoring.counts import cls_counts, example_counts
+from avebench.scoring.families import Counts
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import METRICS, Metric, RunningScores, output_range, per_example_counts, score
 from avebench.scoring.queried import QUERIED
+from avebench.scoring.rankings import HITS
 
 TEXT = "blue jeans match blue spirits"
 ATTRIBUTES = ["Color", "Type", "Brand"]

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import pairs_from_spans
 from avebench.contracts.tagging import spans_to_tags, tags_to_spans, word_units
-from avebench.scoring.counts import Counts, accuracy_counts
+from avebench.scoring.counts import accuracy_counts
+from avebench.scoring.families import Counts
 from avebench.scoring.pairs import normalise_value, pairs_from_tags
 
 TEXT = "blue jeans match blue spirits"

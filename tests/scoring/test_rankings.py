@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avebench.contracts.examples import INTENT, RANKED, Example, Prediction, ranked
-from avebench.scoring.counts import HITS, WHOLE_RANK, Counts, gold_ranks, ranking_counts
+from avebench.scoring.families import Counts
 from avebench.scoring.invariants import invariant_faults
 from avebench.scoring.metrics import score
+from avebench.scoring.rankings import HITS, WHOLE_RANK, gold_ranks, ranking_counts
 
 VALUES = [f"value {number}" for number in range(40)]
 SCORES = st.dictionaries(st.sampled_from(VALUES), st.integers(0, 12).map(float))

@@ -12,7 +12,7 @@ from seqeval.scheme import IOB2
 
 from avebench.contracts.tagging import chunks
 from avebench.scoring import sequences
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.scoring.sequences import score_tag_sequences
 
 TAGS = ["O", "B-a", "I-a", "B-b", "I-b", "B-a-b", "I-a-b"]

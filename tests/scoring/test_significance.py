@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from avebench.scoring import significance
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.scoring.significance import Contrast, bootstrap, contrasts, holm, p_value, randomisation, ratio, statistic
 
 MEASURES = ("precision", "recall", "f1")

@@ -18,7 +18,7 @@ from stored_cells import result
 from avebench.contracts.examples import INTENT, Example, Prediction, Span
 from avebench.data.predictions import prediction_record, read_predictions, write_predictions
 from avebench.files.errors import AvebenchError
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.store.examplecounts import ExampleCounts, columns_of
 from avebench.store.recorded import COUNTS, PREDICTIONS, RESULTS_FILE, Recording, record, recorded_cells
 from avebench.store.recorded_columns import ValuesLeftOutError

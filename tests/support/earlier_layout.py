@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from avebench.data.predictions import line_of
-from avebench.scoring.counts import Counts
+from avebench.scoring.families import Counts
 from avebench.store.examplecounts import ExampleCounts
 from avebench.store.recorded import RESULTS_FILE, Recording, recorded_cells
 from avebench.store.results import dump

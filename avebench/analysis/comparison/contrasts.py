@@ -13,7 +13,7 @@ import numpy as np
 
 from avebench.contracts.seeds import derive_seed
 from avebench.files.errors import AvebenchError
-from avebench.scoring.counts import Counts, Family
+from avebench.scoring.families import Counts, Family
 from avebench.scoring.metrics import METRICS
 from avebench.scoring.significance import RESAMPLES, Contrast, Measure, Pair, contrasts, holm, intervals, ratio
 from avebench.scoring.slices import CATEGORY
