@@ -36,7 +36,9 @@ class MissingImages(StrEnum):
     blank = "blank"
 
 
-Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="A plug-in file of your own; may be repeated.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A plug-in file of your own; may be repeated.")
+]
 DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of the data set; default $AVEBENCH_DATA/NAME.")]
 Formats = Annotated[Format, typer.Option("--format", help="How the table is printed.")]
 ReaderOptions = Annotated[
@@ -66,7 +68,8 @@ TrainedFraction = Annotated[
 Repetition = Annotated[int | None, typer.Option(min=0, help="Which repetition; default: the first, 0.")]
 CellKey = Annotated[str, typer.Option("--cell", help="First characters of a cell's key, where several are left.")]
 Asked = Annotated[
-    list[str] | None, typer.Option("--ask", help="An attribute that a query system is asked for; default: all.")
+    list[str] | None,
+    typer.Option("--ask", metavar="NAME", help="An attribute that a query system is asked for; default: all."),
 ]
 ProductText = Annotated[str | None, typer.Option("--text", help="The text of one product.")]
 ProductImage = Annotated[Path | None, typer.Option("--image", help="The picture of that product.")]

@@ -45,7 +45,10 @@ def run(
         str | None, typer.Option(help="Data set to run on; default: the table's own, else the demo set.")
     ] = None,
     data: DataFolder = None,
-    rows: Annotated[str | None, typer.Option(help="Labels of rows to run, separated by commas.")] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABELS", help="Labels of rows to run, separated by commas; may be repeated."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_REPETITIONS, help="Number of repetitions.")] = 1,
     train_fraction: TrainFraction = 1.0,
     profile: Profile = None,
@@ -80,7 +83,7 @@ def run(
         out=out,
         dataset=dataset,
         data=data,
-        rows=[label.strip() for label in rows.split(",")] if rows else [],
+        rows=[label.strip() for given in rows or () for label in given.split(",")],
         repetitions=seeds,
         train_fraction=train_fraction,
         profile=profile,

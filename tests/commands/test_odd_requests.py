@@ -227,3 +227,29 @@ def test_an_explanation_of_nothing_says_so() -> None:
     assert "No attribute is predicted or annotated." in ranges and "No token is tagged." in tokens
     scored = Explanation(example, Prediction("a", {}, {}, ()), ranges={"Color": 0.01}, threshold=0.5)
     assert "No attribute is predicted or annotated, or scores 0.05 or more." in render(range_table(scored, "row"), "md")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Options given twice
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "table6", "--seeds", "1", "--seeds", "2"),
+        ("compare", "a", "b", "--experiment", "table6", "--experiment", "table7"),
+        ("data", "stats", "demo", "--data", "a", "--data=b"),
+        ("list", "models", "--format", "md", "--format", "md"),
+    ],
+)
+def test_of_an_option_that_takes_one_value_none_is_dropped(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    refused = avebench_here(tmp_path, *arguments)
+    option = next(one for one in arguments if one.startswith("--"))
+    assert refused.returncode == 2 and refused.stderr == f"avebench: {option} is given 2 times. Give it once.\n"
+
+
+def test_rows_may_be_named_in_several_options(tmp_path: Path) -> None:
+    plan = ("run", "protocols", "--dataset", "demo", "--dry-run", "--format", "json", "--no-mlflow", "--no-mlflow")
+    named = avebench_here(tmp_path, *plan, "--rows", "AdaTag, all", "--rows", "dictionary,DRAM")
+    assert named.returncode == 0, named.stderr
+    assert {row["label"] for row in json.loads(named.stdout)["rows"]} == {"dictionary", "DRAM", "AdaTag, all"}
