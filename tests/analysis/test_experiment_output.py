@@ -63,7 +63,8 @@ def _row(label: str, options: str = "") -> str:
 def _run(place: Path, name: str, content: str, *arguments: str) -> tuple[list[dict[str, str]], str]:
     """Run an experiment file and return the rows of its first table, and what stood on standard error."""
     (place / name).write_text(content)
-    run = ("run", name, "--data", "data", "--plugin", "reader.py", "--no-mlflow", "--format", "csv")
+    data = () if "--data" in arguments else ("--data", "data")
+    run = ("run", name, *data, "--plugin", "reader.py", "--no-mlflow", "--format", "csv")
     done = avebench_here(place, *run, *arguments)
     assert done.returncode == 0, done.stderr
     return list(csv.DictReader(io.StringIO(done.stdout.partition("\nlabel,")[0]))), done.stderr

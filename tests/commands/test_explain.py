@@ -114,7 +114,7 @@ def test_tables_hold_scores_values_and_similarities() -> None:
         ("Brand", 0.6, "yes", "navy $5$", ""),
         ("Length", 0.2, "no", "", "/"),
     ]
-    assert "1 other attributes score below 0.05" in ranges["notes"][0]
+    assert "1 other attribute scores below 0.05" in ranges["notes"][0]
     tokens = json.loads(render(token_table(found), "json"))["rows"]
     cosines = [row["cosine"]["Colour"] for row in tokens]
     assert cosines[:7] == pytest.approx([0, 0.7 / 6, 1.4 / 6, 0.35, 2.8 / 6, 3.5 / 6, 0.7]) and cosines[7] is None
@@ -141,7 +141,7 @@ def test_tables_of_a_system_that_is_asked_say_what_decided() -> None:
     assert [row["label"] for row in ranges["rows"]] == ["Colour", "Brand", "Length", "Fit"]  # Named ones are shown.
     assert all("selected" not in row["columns"] for row in ranges["rows"])
     assert ranges["rows"][3]["weight of expert"] == {"expert 1": 0.25, "expert 2": 0.75}
-    assert ranges["notes"] == ["Made up.", "1 other attributes score below 0.05."]
+    assert ranges["notes"] == ["Made up.", "1 other attribute scores below 0.05."]
     tokens = json.loads(render(token_table(found), "json"))["rows"]
     assert set(tokens[0]["cosine"]) == {"Colour"} and set(tokens[0]["inside"]) == {"Colour", "Brand", "Fit", "Length"}
     assert tokens[7]["cosine"]["Colour"] == pytest.approx(-0.7) and tokens[7]["inside"]["Fit"] == pytest.approx(0.005)

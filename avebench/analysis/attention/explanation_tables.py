@@ -37,8 +37,9 @@ def range_table(explanation: Explanation, title: str) -> Table:
     notes = [explanation.decides] if explanation.decides else []
     if ranges:
         others = len(ranges) - sum(name in ranges for name in names)
-        selected = "" if threshold is None else f"Selected above {threshold:g}; "
-        notes.append(f"{selected}{others} other attributes score below {LOW:g}.")
+        said = [] if threshold is None else [f"selected above {threshold:g}"]
+        said += [f"{others} other attribute{'s score' if others > 1 else ' scores'} below {LOW:g}"] if others else []
+        notes += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in ["; ".join(said)] if sentence]
     if not rows:
         notes.append("No attribute is predicted or annotated" + (f", or scores {LOW:g} or more." if ranges else "."))
     return _filled(Table(title, columns, [Section(rows)], notes=notes, label_heading="Attribute"))
