@@ -97,12 +97,37 @@ def blind(example: Example) -> Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What became of what a language model wrote for an example, or for several.
+
+    Of `answers`, `unparsable` ones could not be read at all. The rest holds `values` of attributes that may be
+    predicted, of which `dropped` ones have no place in the text, and `unknown` ones of others, which are left out.
+    """
+
+    answers: int = 0
+    unparsable: int = 0
+    values: int = 0
+    dropped: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            self.answers + other.answers,
+            self.unparsable + other.unparsable,
+            self.values + other.values,
+            self.dropped + other.dropped,
+            self.unknown + other.unknown,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What every kind of system returns for one example; metrics see nothing else.
 
     `attributes` maps each predicted attribute to its score in [0, 1]. `spans` is None when the system cannot point at
     the text. `span_scores`, where present, run parallel to `spans`. `candidates` holds what a threshold sweep needs:
-    (attribute, range score, decoded spans) for attributes below the threshold as well.
+    (attribute, range score, decoded spans) for attributes below the threshold as well. `written` is of a system that
+    writes; it goes into results, not into files of predictions.
     """
 
     id: str
@@ -111,6 +136,7 @@ class Prediction:
     spans: tuple[Span, ...] | None = None
     span_scores: tuple[float, ...] | None = None
     candidates: tuple[tuple[str, float, tuple[Span, ...]], ...] | None = None
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)
