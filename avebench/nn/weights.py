@@ -14,7 +14,7 @@ from avebench.files.errors import AvebenchError
 from avebench.files.places import expanded, shortened
 
 Modality = Literal["text", "image"]
-Kind = Literal["text", "image", "files"]
+Kind = Literal["text", "image", "language", "files"]
 ENCODERS = Path(__file__).parent / "encoders"
 """The encoders that this package ships: folders NAME-MODALITY, made by `avebench pretrain NAME`."""
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
@@ -99,6 +99,29 @@ def text_weights(name: str) -> Path:
     return path if (path / PRECOMPUTED_TEXT_IDS).is_file() else encoder_folder(name)
 
 
+def language_model_folder(name: str) -> Path:
+    """Return the local folder of a causal language model; AvebenchError if it is not here, saying where it is from."""
+    if not name:
+        raise AvebenchError(
+            "This system asks a language model. Name one on this machine with --llm (a folder saved by "
+            "save_pretrained, or a hub id), or one at an endpoint with --endpoint ADDRESS --llm NAME."
+        )
+    folder = expanded(Path(name))
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise AvebenchError(
+                f"The language model's folder {folder} has no config.json. Name a folder saved by save_pretrained."
+            )
+        return folder
+    cached = _hub_cache(name)
+    if cached is None:
+        raise AvebenchError(
+            f"The language model '{name}' is neither a folder here nor in the local Hugging Face cache. Download it "
+            f"once with `hf download {name}`, or name another with --llm; one at an endpoint with --endpoint as well."
+        )
+    return cached
+
+
 def _torchvision_cache(name: str) -> Path:
     """Return the checkpoint of a torchvision model in torch's hub cache; AvebenchError says how to get it there."""
     torch_home = os.environ.get("TORCH_HOME")
@@ -138,6 +161,8 @@ def weights_place(name: str, kind: Kind = "text") -> Path:
         raise AvebenchError(
             f"'{shortened(name)}' can be no name of weights: it is too long, holds a zero, or is a link to itself."
         ) from None
+    if kind == "language":
+        return language_model_folder(name)
     if kind != "files":
         return image_weights(name) if kind == "image" else text_weights(name)
     if not location.exists():
@@ -159,7 +184,8 @@ def weights_digest(name: str, kind: Kind = "text") -> str:
     location = weights_place(name, kind)
     if location.is_file():
         return file_digest(location)
-    digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if _decides(path)}
+    decides = _decides_of_language if kind == "language" else _decides
+    digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if decides(path)}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,3 +195,8 @@ def _decides(path: Path) -> bool:
     known |= {PRECOMPUTED_TEXT_IDS, *RELEASED_VOCABULARY}
     computed = path.name.startswith(("imgs.embedded", "txts.embedded"))
     return path.name in known or path.suffix in WEIGHT_SUFFIXES or computed
+
+
+def _decides_of_language(path: Path) -> bool:
+    """Return True for a file of a language model's folder that can change its answers: also tokenizer and template."""
+    return path.suffix in {*WEIGHT_SUFFIXES, ".json", ".jinja", ".model", ".txt"}
