@@ -33,6 +33,7 @@ from avebench.scoring.evaluation import score_split, validation_metrics
 from avebench.scoring.metrics import SCORER_VERSION
 from avebench.store.provenance import hardware, resident_peak, revision, versions
 from avebench.store.results import Result, Store, Weight
+from avebench.store.writtenanswers import written_answers
 
 FAILURE = "failure.json"
 """Where it stands why a cell failed, until it is finished: table, row and reason."""
@@ -183,6 +184,7 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         reader_notes=dict(dataset.notes),
         truncated=long.cut,
         over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
+        written=written_answers(predictions),
         annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),

@@ -49,6 +49,23 @@ class OverLimit(BaseModel):
     """Gold values of the test examples that do not lie wholly within it."""
 
 
+class WrittenAnswers(BaseModel):
+    """What became of what a language model wrote for the test examples (`contracts.examples.Written`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answers: int
+    """Answers: one per example, or per question of one."""
+    unparsable: int
+    """Answers that could not be read at all."""
+    values: int
+    """Values written for attributes that may be predicted."""
+    dropped: int
+    """Of them, values that have no place in the text."""
+    unknown: int
+    """Values written for other attributes, which are left out."""
+
+
 class Result(BaseModel):
     """Everything that is known of one finished cell. Tables, reports and comparisons are functions of it."""
 
@@ -139,6 +156,8 @@ class Result(BaseModel):
     """Test examples whose units beyond the encoder's limit were cut off and tagged O."""
     over_limit: OverLimit | None = None
     """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
+    written: WrittenAnswers | None = None
+    """What became of the answers of a system that writes; None for others."""
     annotation: dict[str, dict[str, int]] = {}
     """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
     `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""

@@ -15,6 +15,7 @@ from avebench.scoring.evaluation import CountTriple, SliceCounts
 from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
 from avebench.store.results import Result
+from avebench.store.writtenanswers import written_notes
 from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 PUBLISHED = "published"
@@ -140,9 +141,10 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
 
 
 def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
-    """Return which rows read texts that are too long to be read at once, and which might still rise."""
+    """Return which rows read texts that are too long to be read at once, wrote in vain, and might still rise."""
     notes = long_text_notes([(planned.row.label, found) for planned, found in rows])
     notes += _asking_notes(rows)
+    notes += written_notes([(planned.row.label, found) for planned, found in rows])
     rising = []
     for planned, found in rows:
         last = sum(_ends_best(result) for result in found)
