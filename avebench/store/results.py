@@ -66,6 +66,29 @@ class WrittenAnswers(BaseModel):
     """Values written for other attributes, which are left out."""
 
 
+class AskedModel(BaseModel):
+    """What a language model was asked for the test examples, and what its answers cost, whenever they were given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: int
+    """Distinct questions."""
+    from_cache: int
+    """Of them, those that had an answer before this run of the cell."""
+    tokens_in: int
+    """Tokens of the questions."""
+    tokens_out: int
+    """Tokens of the answers."""
+    estimated: int
+    """Answers whose tokens nobody told: a quarter of the characters."""
+    cut: int
+    """Answers that ended because they were as long as they may be."""
+    seconds: float
+    """Sum of the seconds until each answer was there."""
+    notes: list[str]
+    """How the questions were put, where that was not as the system wrote them."""
+
+
 class Result(BaseModel):
     """Everything that is known of one finished cell. Tables, reports and comparisons are functions of it."""
 
@@ -158,6 +181,8 @@ class Result(BaseModel):
     """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
     written: WrittenAnswers | None = None
     """What became of the answers of a system that writes; None for others."""
+    asked: AskedModel | None = None
+    """What a system that asks a language model asked; None for others."""
     annotation: dict[str, dict[str, int]] = {}
     """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
     `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from parrot import Parrot
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +22,10 @@ from avebench.contracts.model import Model
 from avebench.contracts.registry import plugin, plugins
 from avebench.contracts.tagging import word_units
 from avebench.data.predictions import explanation_record
+from avebench.nn.completions.asker import Asker
+from avebench.nn.completions.asking_model import AskingModel
+from avebench.nn.completions.cache import AnswerCache
+from avebench.nn.completions.contract import Means
 from avebench.nn.neural import NeuralModel, move, repeat_exactly
 from avebench.scoring.evaluation import validation_metrics
 from avebench.training.loop import train as fit
@@ -78,6 +83,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"hidden_size": 16, "training": TRAINING},
         {"hidden_size": 16, "attention": "intent", "training": TRAINING},
         {"hidden_size": 16, "masked": True, "update": "joint", "reduction": "token", "training": TRAINING},
+    ],
+    "extractgpt": [
+        {"shots": 8},
+        {"shots": 8, "prompt": "list", "mode": "constrained", "ensemble": 3, "repair": True},
     ],
     "jave": [
         BERT,
@@ -165,6 +174,8 @@ def build(request: pytest.FixtureRequest) -> Any:
         torch.manual_seed(seed)
         vocabulary = json.loads(json.dumps(module.Model.learn_vocabulary(config, SCHEMA, EXAMPLES)))
         model: Model = module.Model(config, SCHEMA, vocabulary)
+        if isinstance(model, AskingModel):
+            model.asker = Asker(Parrot(), Means(), AnswerCache(request.getfixturevalue("tmp_path") / "answers"))
         return model.to(DEVICE) if isinstance(model, NeuralModel) else model
 
     return make

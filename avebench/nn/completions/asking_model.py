@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from avebench.contracts.examples import AttributeSchema
 from avebench.contracts.model import Model, ModelConfig, Vocabulary
-from avebench.nn.completions.asker import Asker
+from avebench.nn.completions.asker import Account, Asker
 from avebench.nn.completions.cache import AnswerCache
 from avebench.nn.completions.contract import Backend, Completion, Means, Parameters, Question, about_tokens
 from avebench.nn.weights import language_model_folder, weights_digest
@@ -78,6 +78,10 @@ class AskingModel(Model):
             self.asker = Asker(backend_of(self.config, self.means), self.means)
         return self.asker.ask(questions)
 
+    def account(self) -> tuple[Account, list[str]]:
+        """Return what was asked so far and what it cost, and what is to be said of how."""
+        return (self.asker.account, self.asker.backend.notes()) if isinstance(self.asker, Asker) else (Account(), [])
+
 
 def backend_of(config: AskingConfig, means: Means) -> Backend:
     """Return the language model that a config names, loaded; AvebenchError if it cannot be asked."""
@@ -92,7 +96,7 @@ def backend_of(config: AskingConfig, means: Means) -> Backend:
 
 
 class Forecast:
-    """Counts what would be asked and asks nobody; an answer that is not in the cache is empty."""
+    """Counts what would be asked and asks nobody; an answer that is not in the cache is an empty object."""
 
     def __init__(self, config: AskingConfig, cache: AnswerCache | None = None) -> None:
         self._identity = config.identity()
@@ -116,4 +120,4 @@ class Forecast:
             if key not in known:
                 self.tokens_in += about_tokens(question.characters())
                 self.tokens_out += question.parameters.max_tokens
-        return [known.get(key) or Completion("", 0, 0, 0.0) for key in keys]
+        return [known.get(key) or Completion("{}", 0, 0, 0.0) for key in keys]

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jinja2 import TemplateError
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from avebench.files.errors import UnusableError
 from avebench.nn.completions.contract import Completion, Message, Question, Unanswered
@@ -27,13 +31,15 @@ from avebench.nn.pretrained import quiet
 
 Precision = Literal["float32", "bf16"]
 _PLAIN_STOPS = ("\n\n", "\nUser:")
+_TRUSTED: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 class CausalModel:
-    """The model in a folder saved by `save_pretrained`, with its tokenizer; UnusableError if it cannot be loaded.
+    """The model in a folder saved by `save_pretrained`, with its tokenizer; UnusableError if that cannot be loaded.
 
-    `identity` names its weights; `share` says whether what questions share is computed once.
+    Its weights are loaded when there is a question. `identity` names them; `share` says whether what questions share is
+    computed once.
     """
 
     side_by_side = 1
@@ -50,14 +56,38 @@ class CausalModel:
     ) -> None:
         self.identity = identity
         self._batch_size, self._share, self._device = batch_size, share, device_named(device)
-        self._tokenizer, model = _loaded(folder, _DTYPES[precision])
-        self._model = model.to(self._device).eval()
-        self._ends = _end_tokens(model, self._tokenizer)
-        self._limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self._plain = self._tokenizer.chat_template is None
+        self._folder, self._dtype = folder, _DTYPES[precision]
+        with _loading(folder):
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **_TRUSTED)
         self._merged = False
+        self._plain = self._tokenizer.chat_template is None
+        self._merged = not (self._plain or self._takes_system_turn())
         self._shared: dict[str, tuple[int, ...]] = {}
         self._computed: tuple[tuple[int, ...], Any] = ((), None)
+
+    @cached_property
+    def _model(self) -> Any:
+        """Return the model; UnusableError if it cannot be loaded, or weights are missing."""
+        with _loading(self._folder):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                self._folder, **_TRUSTED, weights_only=True, dtype=self._dtype, output_loading_info=True
+            )
+        model, report = loaded
+        if missing := sorted(report["missing_keys"]):
+            raise UnusableError(
+                f"The language model in {self._folder} lacks weights ({', '.join(missing[:3])}). Save it again."
+            )
+        return model.to(self._device).eval()
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        """Return the tokens that end an answer, by model and tokenizer; UnusableError if there are none."""
+        ends = self._model.generation_config.eos_token_id
+        known = [*(ends if isinstance(ends, list) else [ends]), self._tokenizer.eos_token_id]
+        found = list(dict.fromkeys(one for one in known if one is not None))
+        if not found:
+            raise UnusableError(f"The language model in {self._folder} names no token that ends an answer.")
+        return found
 
     def notes(self) -> list[str]:
         """Return how messages became one text, where that was not by the model's own template."""
@@ -88,7 +118,8 @@ class CausalModel:
             )
         begun = time.perf_counter()
         tokens = [self._tokens(question.messages) for question in questions]
-        most = None if self._limit is None else self._limit - parameters.max_tokens
+        limit: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        most = None if limit is None else limit - parameters.max_tokens
         fits = [position for position, one in enumerate(tokens) if most is None or len(one) <= most]
         shared = self._shared_by([questions[position] for position in fits], [tokens[position] for position in fits])
         written = self._write([tokens[position] for position in fits], shared, questions[0]) if fits else []
@@ -156,8 +187,6 @@ class CausalModel:
 
         Slots that a row's padding fills are masked; their content does not matter.
         """
-        from transformers import DynamicCache
-
         if self._computed[0] != shared:
             ids = torch.tensor([shared], device=self._device)
             # A cache that keeps everything: one made by the model would forget what a sliding window has left behind.
@@ -185,53 +214,27 @@ class CausalModel:
         text = _plain_text(messages) if self._plain else self._templated(messages)
         return tuple(self._tokenizer.encode(text, add_special_tokens=self._plain))
 
-    def _templated(self, messages: Sequence[Message]) -> str:
-        from jinja2 import TemplateError
-
-        if self._merged:
-            messages = _without_system(messages)
+    def _takes_system_turn(self) -> bool:
         try:
-            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
-            if self._merged:
-                raise UnusableError(
-                    f"The chat template of the language model takes no such messages ({error})."
-                ) from None
-        self._merged = True
-        return self._templated(messages)
+            self._templated([{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+        except TemplateError:
+            return False
+        return True
+
+    def _templated(self, messages: Sequence[Message]) -> str:
+        turns = _without_system(messages) if self._merged else list(messages)
+        return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
 
 
-def _loaded(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Return tokenizer and model of a folder; UnusableError if they cannot be loaded, or weights are missing."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    trusted: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+@contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """Make whatever transformers raises for files that nothing can be built from an UnusableError, and quietly."""
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **trusted)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, **trusted, weights_only=True, dtype=dtype, output_loading_info=True
-            )
+            yield
     except Exception as error:
-        # Whatever transformers raises for files that no model can be built from: it has no error of its own.
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UnusableError(f"The language model in {folder} cannot be loaded: {reason}") from None
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise UnusableError(
-            f"The language model in {folder} lacks weights ({', '.join(missing[:3])}). Download or save it again."
-        )
-    return tokenizer, model
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """Return the tokens that end an answer, by model and tokenizer; UnusableError if there are none."""
-    ends = model.generation_config.eos_token_id
-    known = [*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id]
-    found = list(dict.fromkeys(one for one in known if one is not None))
-    if not found:
-        raise UnusableError("The language model names no token that ends an answer (eos_token_id).")
-    return found
 
 
 def _beginning(question: Question) -> str:

@@ -108,6 +108,10 @@ class Means:
     """Where a local model computes."""
 
 
+DEFAULT_MEANS = Means()
+"""Without budgets, at the endpoint that the environment names."""
+
+
 def about_tokens(characters: int) -> int:
     """Return about how many tokens a text has, where nobody counted them: a quarter of its characters, rounded up."""
     return -(-characters // 4)

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from avebench.contracts.examples import printable
@@ -49,19 +50,16 @@ class _BrokenError(Exception):
 
 
 class Endpoint:
-    """A model at an endpoint, by its name there; AvebenchError if it cannot be asked at all."""
+    """A model at an endpoint, by its name there. Nothing is connected, nor a key needed, before there is a question."""
 
     def __init__(self, model: str, means: Means) -> None:
-        check_endpoint(means)
-        import openai
-
         self.identity = f"endpoint {model}"
         self.side_by_side = means.side_by_side
-        self._model, self._means, self._errors = model, means, openai
-        self._client = openai.OpenAI(base_url=means.endpoint, timeout=means.timeout, max_retries=means.retries)
+        self._model, self._means = model, means
 
     def batches(self, questions: Sequence[Question]) -> list[list[int]]:
-        """Return every question for itself."""
+        """Return every question for itself; AvebenchError if the endpoint cannot be asked at all."""
+        check_endpoint(self._means)
         return [[position] for position in range(len(questions))]
 
     def notes(self) -> list[str]:
@@ -72,8 +70,16 @@ class Endpoint:
         """Send the questions one after the other."""
         return [self._complete(question) for question in questions]
 
+    @cached_property
+    def _client(self) -> openai.OpenAI:
+        import openai
+
+        means = self._means
+        return openai.OpenAI(base_url=means.endpoint, timeout=means.timeout, max_retries=means.retries)
+
     def _complete(self, question: Question) -> Completion | Unanswered:
-        errors = self._errors
+        import openai as errors
+
         for attempt in range(self._means.retries + 1):
             try:
                 return self._answer(question)
