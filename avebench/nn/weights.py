@@ -104,8 +104,12 @@ def language_model_folder(name: str) -> Path:
     if not name:
         raise AvebenchError(
             "This system asks a language model. Name one on this machine with --llm (a folder saved by "
-            "save_pretrained, or a hub id), or one at an endpoint with --endpoint ADDRESS --llm NAME."
+            "save_pretrained, a hub id, or gemma-270m), or one at an endpoint with --endpoint ADDRESS --llm NAME."
         )
+    if name == "gemma-270m":
+        from avebench.nn.completions.gemma import gemma_folder
+
+        return gemma_folder()
     folder = expanded(Path(name))
     if folder.is_dir():
         if not (folder / "config.json").is_file():

@@ -12,9 +12,10 @@ attribute -> value or "n/a".
 * `repair` asks once more where an answer cannot be read or a value is no part of the text; off in the published runs.
 
 Ours: the wording (the paper's descriptions were written by GPT-3.5; without a file there are none); similarity by
-TF-IDF instead of OpenAI's embeddings; an attribute whose values are several has a list of them, which votes as one. A
-demonstration answers what its annotation says: values, and "n/a" where an absence is known. Values that do not stand in
-the text are kept as strings (`mode` = free), as the published score counts them, or dropped (`constrained`).
+TF-IDF or a text encoder instead of OpenAI's embeddings; an attribute whose values are several has a list of them, which
+votes as one. A demonstration answers what its annotation says: values, and "n/a" where an absence is known. Values that
+do not stand in the text are kept as strings (`mode` = free), as the published score counts them, or dropped
+(`constrained`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from avebench.contracts.model import ModelCard, Vocabulary
 from avebench.contracts.seeds import derive_seed
 from avebench.files.errors import AvebenchError
 from avebench.models.generative.codec import Answer, Mode, Pair, parse, placed
-from avebench.models.generative.demonstrations import Nearest, demonstrated, demonstration_of
+from avebench.models.generative.demonstrations import TF_IDF, Nearest, demonstrated, demonstration_of
 from avebench.models.generative.prompts import Form, Knowledge, messages, repairing
 from avebench.nn.completions.asking_model import AskingConfig, AskingModel
 from avebench.nn.completions.contract import Completion, Question
@@ -69,6 +70,8 @@ class Config(AskingConfig):
     prompt: Form = "schema"
     shots: int = Field(default=10, ge=0)
     """Demonstrations per question."""
+    similarity: str = TF_IDF
+    """How near texts are found: `tfidf`, or the name of a text encoder (minilm, demo, folder, hub id)."""
     example_values: int = Field(default=10, ge=0)
     """Values of training that a schema shows per attribute."""
     descriptions: str = ""
@@ -79,8 +82,11 @@ class Config(AskingConfig):
     mode: Mode = "free"
 
     def pretrained(self) -> dict[str, str]:
-        """Return the local model and the file of descriptions, which count by their content."""
-        return super().pretrained() | ({"descriptions": self.descriptions} if self.descriptions else {})
+        """Return the local model, the descriptions and the encoder of similarity, which count by their content."""
+        named = {"descriptions": self.descriptions} if self.descriptions else {}
+        if self.shots and self.similarity != TF_IDF:
+            named["similarity"] = self.similarity
+        return super().pretrained() | named
 
 
 class Model(AskingModel):
@@ -89,7 +95,8 @@ class Model(AskingModel):
     def __init__(self, config: Config, schema: AttributeSchema, vocabulary: Vocabulary) -> None:
         super().__init__(config, schema, vocabulary)
         shown = [demonstration_of(record) for record in vocabulary["demonstrations"]]
-        self._nearest = Nearest(shown) if config.shots and any(one.units for one in shown) else None
+        useful = any(one.example.tokens for one in shown)
+        self._nearest = Nearest(shown, config.similarity, schema.units) if useful else None
 
     @classmethod
     def learn_vocabulary(cls, config: Config, schema: AttributeSchema, train: Sequence[Example]) -> Vocabulary:
@@ -101,7 +108,7 @@ class Model(AskingModel):
         counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         for one in shown:
             for name, values in one.answers.items():
-                for category in {"", one.category or ""}:
+                for category in {"", one.example.category or ""}:
                     counts[category][name].update(values)
         most = config.example_values if config.prompt == "schema" else 0
         return {

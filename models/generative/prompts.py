@@ -46,7 +46,7 @@ def messages(
     """Return the turns of a question: the instruction, demonstrations in their order, and the text."""
     shown: list[Message] = [{"role": "system", "content": _instruction(form, attributes, knowledge)}]
     for one in demonstrations:
-        shown.append({"role": "user", "content": one.text})
+        shown.append({"role": "user", "content": one.example.text})
         shown.append({"role": "assistant", "content": answer(one.answers, attributes)})
     return (*shown, {"role": "user", "content": text})
 

@@ -136,6 +136,30 @@ def test_demonstrations_are_the_nearest_of_the_category_the_nearest_last(query: 
             assert shown == [TRAIN[place].text for place in reversed(nearest)], (category, shots)
 
 
+def test_an_encoder_finds_what_its_mean_states_are_near_to(tiny_bert: Path) -> None:
+    import torch
+    from transformers import BertModel, BertTokenizerFast
+
+    bert, pieces = BertModel.from_pretrained(tiny_bert).eval(), BertTokenizerFast(str(tiny_bert / "vocab.txt"))
+
+    def mean(text: str) -> torch.Tensor:
+        with torch.inference_mode():
+            states = bert(**pieces(text, return_tensors="pt")).last_hidden_state[0, 1:-1]
+        found: torch.Tensor = states.mean(0)
+        return found / found.norm()
+
+    train = ["red dress", "blue dress", "long", "a long red dress", "12 - 2"]  # One piece per unit.
+    config = Config(prompt="list", shots=5, similarity=str(tiny_bert))
+    assert config.pretrained()["similarity"] == str(tiny_bert)
+    vocabulary = Model.learn_vocabulary(config, SCHEMA, [example(str(n), text) for n, text in enumerate(train)])
+    asks = Model(config, SCHEMA, vocabulary)
+    for query in ("long blue dress", "2 red", "12"):
+        asks.asker = asked = Scripted("{}")
+        asks.predict([example("t", query)])
+        shown = [text for role, text in turns(asked.questions[0])[1:-1] if role == "user"]
+        assert shown == sorted(train, key=lambda text: float(mean(text) @ mean(query)))
+
+
 def test_an_answer_becomes_a_prediction_and_what_is_wrong_with_it_is_counted() -> None:
     written = '```json\n{"color": "red", "kind": "n/a", "size": "42", "brand": "Acme", "Color": "red"}\n```'
     for mode, pairs in (("free", {"color": {"red"}, "size": {"42"}}), ("constrained", {"color": {"red"}})):

