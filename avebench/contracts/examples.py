@@ -100,7 +100,8 @@ def blind(example: Example) -> Example:
 class Written:
     """What became of what a language model wrote for an example, or for several.
 
-    Of `answers`, `unparsable` ones could not be read at all. The rest holds `values` of attributes that may be
+    Of `answers`, `unparsable` ones could not be read at all, and `cut` ones ended at the longest that may be written
+    (they are read as far as they go). They hold `values` of attributes that may be
     predicted, of which `dropped` ones have no place in the text, and `unknown` ones of others, which are left out.
     """
 
@@ -109,6 +110,7 @@ class Written:
     values: int = 0
     dropped: int = 0
     unknown: int = 0
+    cut: int = 0
 
     def __add__(self, other: Written) -> Written:
         return Written(
@@ -117,6 +119,7 @@ class Written:
             self.values + other.values,
             self.dropped + other.dropped,
             self.unknown + other.unknown,
+            self.cut + other.cut,
         )
 
 

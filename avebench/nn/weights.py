@@ -13,10 +13,12 @@ from avebench.files.cache import file_digest
 from avebench.files.errors import AvebenchError
 from avebench.files.places import expanded, shortened
 
-Modality = Literal["text", "image"]
-Kind = Literal["text", "image", "language", "files"]
+Modality = Literal["text", "image", "generator"]
+Kind = Literal["text", "image", "generator", "language", "files"]
 ENCODERS = Path(__file__).parent / "encoders"
 """The encoders that this package ships: folders NAME-MODALITY, made by `avebench pretrain NAME`."""
+GENERATOR_FILES = frozenset({"spiece.model", "vocab.json", "merges.txt"})
+"""What an encoder-decoder's tokenizer may be made of, beside what text encoders have."""
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 TORCHVISION_FILES: dict[str, tuple[str, ...]] = {
     "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
@@ -44,7 +46,11 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-_OTHERS: dict[Modality, str] = {"text": "minilm, demo", "image": "demo, resnet18 to resnet152"}
+_OTHERS: dict[Modality, str] = {
+    "text": "--text-encoder (minilm, demo, or a folder)",
+    "image": "--image-encoder (demo, resnet18 to resnet152, or a folder)",
+    "generator": "--set generator=NAME (demo, or a folder)",
+}
 
 
 def encoder_folder(name: str, modality: Modality = "text") -> Path:
@@ -70,7 +76,7 @@ def encoder_folder(name: str, modality: Modality = "text") -> Path:
     if cached is None:
         raise AvebenchError(
             f"The encoder '{name}' is neither a folder here nor in the local Hugging Face cache. Download it once with "
-            f"`hf download {name}`, or choose another with --{modality}-encoder ({_OTHERS[modality]}, or a folder)."
+            f"`hf download {name}`, or choose another with {_OTHERS[modality]}."
         )
     return cached
 
@@ -167,6 +173,8 @@ def weights_place(name: str, kind: Kind = "text") -> Path:
         ) from None
     if kind == "language":
         return language_model_folder(name)
+    if kind == "generator":
+        return encoder_folder(name, kind)
     if kind != "files":
         return image_weights(name) if kind == "image" else text_weights(name)
     if not location.exists():
@@ -188,8 +196,12 @@ def weights_digest(name: str, kind: Kind = "text") -> str:
     location = weights_place(name, kind)
     if location.is_file():
         return file_digest(location)
-    decides = _decides_of_language if kind == "language" else _decides
-    digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if decides(path)}
+    if kind == "language":
+        files = [path for path in sorted(location.iterdir()) if _decides_of_language(path)]
+    else:
+        more = GENERATOR_FILES if kind == "generator" else frozenset()
+        files = [path for path in sorted(location.iterdir()) if _decides(path) or path.name in more]
+    digests = {path.name: file_digest(path) for path in files}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 

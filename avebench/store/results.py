@@ -64,6 +64,8 @@ class WrittenAnswers(BaseModel):
     """Of them, values that have no place in the text."""
     unknown: int
     """Values written for other attributes, which are left out."""
+    cut: int
+    """Answers that ended at the longest that may be written."""
 
 
 class AskedModel(BaseModel):

@@ -30,6 +30,6 @@ def _said(written: Written) -> str:
     share = f" ({100 * written.dropped / written.values:.1f} %)" if written.values else ""
     return (
         f"{written.dropped:,} of {written.values:,} written values{share} stand nowhere in the text; "
-        f"{written.unparsable:,} of {written.answers:,} answers could not be read; "
+        f"of {written.answers:,} answers {written.unparsable:,} could not be read and {written.cut:,} were cut; "
         f"{written.unknown:,} values are of attributes that were not to be answered."
     )

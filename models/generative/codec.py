@@ -31,6 +31,7 @@ Mode = Literal["constrained", "free"]
 
 NONE = "none"
 """The pair list of a text without values."""
+SEPARATOR = " ; "
 _NOTHING = NO_VALUE | {"null"}
 _LONGEST = 100_000
 """Characters of an answer that are read; what runs on repeats itself."""
@@ -44,12 +45,14 @@ _STARTS = 32
 class Answer:
     """What a written answer says: pairs in its order, as often as they are written.
 
-    `unknown` counts the values of attributes that are not among those that may be answered; they are dropped.
+    `unknown` counts the values of attributes that are not among those that may be answered; they are dropped. Whether
+    the answer was `cut` at the longest that may be written, who asks for it knows.
     """
 
     pairs: tuple[Pair, ...] = ()
     unknown: int = 0
     unparsable: bool = False
+    cut: bool = False
 
     @property
     def empty(self) -> bool:
@@ -72,7 +75,7 @@ def encode(pairs: Iterable[Pair], target: Target) -> str:
     """Return pairs as a model is to write them; those whose value says that there is none are left out."""
     held = [(name, value) for name, value in pairs if not says_none(value)]
     if target == "list":
-        return " ; ".join(f"{_escaped(name, ':;')}: {_escaped(value, ';')}" for name, value in held) or NONE
+        return SEPARATOR.join(written_name(name) + written_value(value) for name, value in held) or NONE
     grouped: dict[str, list[str]] = {}
     for name, value in held:
         grouped.setdefault(name, []).append(value)
@@ -116,6 +119,16 @@ class _Names:
     def meant(self, written: str) -> str | None:
         """Return the attribute that is written, or None: as it is, or the only one that is so in plain letters."""
         return written if written in self._exact else self._plain.get(written.strip().casefold())
+
+
+def written_name(name: str) -> str:
+    """Return an attribute as it stands in a pair list, with what parts it from its value."""
+    return _escaped(name, ":;") + ": "
+
+
+def written_value(value: str) -> str:
+    """Return a value as it stands in a pair list."""
+    return _escaped(value, ";")
 
 
 def _escaped(text: str, marks: str) -> str:
@@ -308,6 +321,7 @@ def placed(example: Example, answer: Answer, mode: Mode) -> Prediction:
             dropped=dropped,
             unknown=answer.unknown,
             unparsable=int(answer.unparsable),
+            cut=int(answer.cut),
         ),
     )
 

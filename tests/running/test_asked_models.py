@@ -18,7 +18,7 @@ from chat_server import ChatServer, Reply, last_text, serving
 from commandline import COMMAND, avebench, environment
 from inprocess import avebench_here
 from made_up import gold_line, write_gold
-from tiny_encoders import write_tiny_llm
+from tiny_llm import write_tiny_llm
 
 KEY = "sk-never-written"
 COLOURS = ("red", "blue", "green", "pink", "grey")

@@ -14,7 +14,7 @@ from avebench.store.writtenanswers import written_answers, written_notes
 
 WRITING = """
 def predict(self, examples):
-    written = Written(answers=2, unparsable=1, values=1200, dropped=3, unknown=4)
+    written = Written(answers=2, unparsable=1, values=1200, dropped=3, unknown=4, cut=1)
     return [answer(example, spans_of(example.text, {"Color": "blue"}), written=written) for example in examples]
 """
 
@@ -31,11 +31,11 @@ def test_what_is_written_in_vain_is_said_under_the_table(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     (stored,) = tmp_path.glob("runs/cells/*/result.json")
-    expected = {"answers": 2, "unparsable": 1, "values": 1200, "dropped": 3, "unknown": 4}
+    expected = {"answers": 2, "unparsable": 1, "values": 1200, "dropped": 3, "unknown": 4, "cut": 1}
     assert json.loads(stored.read_text())["written"] == expected
     said = (
-        "row: 3 of 1,200 written values (0.2 %) stand nowhere in the text; 1 of 2 answers could not be read; 4 values "
-        "are of attributes that were not to be answered."
+        "row: 3 of 1,200 written values (0.2 %) stand nowhere in the text; of 2 answers 1 could not be read and 1 "
+        "were cut; 4 values are of attributes that were not to be answered."
     )
     assert said in done.stdout
 
@@ -44,9 +44,9 @@ def test_counts_add_up_over_examples_and_repetitions() -> None:
     one = Prediction("1", {}, {}, (), written=Written(1, 0, 3, 1, 0))
     other = Prediction("2", {}, {}, (), written=Written(1, 1, 0, 0, 0))
     found = written_answers([one, Prediction("3", {}, {}, ()), other])
-    assert found == WrittenAnswers(answers=2, unparsable=1, values=3, dropped=1, unknown=0)
+    assert found == WrittenAnswers(answers=2, unparsable=1, values=3, dropped=1, unknown=0, cut=0)
     assert written_answers([Prediction("3", {}, {}, ())]) is None
-    silent = WrittenAnswers(answers=1, unparsable=0, values=0, dropped=0, unknown=0)
+    silent = WrittenAnswers(answers=1, unparsable=0, values=0, dropped=0, unknown=0, cut=0)
     rows = [("a", [result(written=found)] * 2), ("b", [result()]), ("c", [result(written=silent)])]
     assert [note.split(";")[0] for note in written_notes(rows)] == [
         "a: 2 of 6 written values (33.3 %) stand nowhere in the text",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_encoders import write_tiny_llm
+from tiny_llm import write_tiny_llm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from avebench.files.errors import AvebenchError, UnusableError
