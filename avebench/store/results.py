@@ -83,8 +83,6 @@ class AskedModel(BaseModel):
     """Tokens of the answers."""
     estimated: int
     """Answers whose tokens nobody told: a quarter of the characters."""
-    cut: int
-    """Answers that ended because they were as long as they may be."""
     seconds: float
     """Sum of the seconds until each answer was there."""
     notes: list[str]

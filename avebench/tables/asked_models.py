@@ -30,8 +30,6 @@ def _said(asked: AskedModel) -> str:
         f"{asked.tokens_out:,} out",
         f"{asked.seconds:,.0f} s until all answers were there, one after the other",
     ]
-    if asked.cut:
-        said.append(f"{asked.cut:,} answers cut at the most tokens that they may have")
     if asked.estimated:
         said.append(f"tokens of {asked.estimated:,} estimated by their characters")
     return ", ".join(said)

@@ -134,9 +134,7 @@ class Model(AskingModel):
         ]
         written = iter(self.ask(questions))
         found = [[next(written) for _ in several] for several in orders]
-        answers = [
-            [parse(one.text, "json", several[0]) for one in some] for some, several in zip(found, orders, strict=True)
-        ]
+        answers = [[_read(one, several[0]) for one in some] for some, several in zip(found, orders, strict=True)]
         if self.config.repair:
             self._repair(examples, orders, found, answers)
         return [self._predicted(example, some) for example, some in zip(examples, answers, strict=True)]
@@ -177,7 +175,7 @@ class Model(AskingModel):
                     faulty.append((place, number))
                     questions.append(Question(asked, self.config.parameters()))
         for (place, number), one in zip(faulty, self.ask(questions), strict=True):
-            again = parse(one.text, "json", orders[place][number])
+            again = _read(one, orders[place][number])
             if not again.unparsable:
                 answers[place][number] = again
 
@@ -192,8 +190,13 @@ class Model(AskingModel):
             answers=len(answers),
             unparsable=sum(one.unparsable for one in answers),
             unknown=sum(one.unknown for one in answers),
+            cut=sum(one.cut for one in answers),
         )
         return replace(prediction, written=counted)
+
+
+def _read(completion: Completion, attributes: Sequence[str]) -> Answer:
+    return replace(parse(completion.text, "json", attributes), cut=completion.cut)
 
 
 def voted(answers: Sequence[Answer]) -> Answer:

@@ -31,8 +31,6 @@ class Account:
     tokens_out: int = 0
     estimated: int = 0
     """Answers whose tokens the endpoint did not tell."""
-    cut: int = 0
-    """Answers that ended because they were as long as they may be."""
     seconds: float = 0.0
     """Sum of the seconds of every answer, whenever it was given."""
 
@@ -43,7 +41,6 @@ class Account:
         self.tokens_in += completion.tokens_in
         self.tokens_out += completion.tokens_out
         self.estimated += completion.estimated
-        self.cut += completion.cut
         self.seconds += completion.seconds
 
 

@@ -44,7 +44,7 @@ class Scripted:
 
     def ask(self, questions: Sequence[Question]) -> list[Completion]:
         self.questions += questions
-        return [Completion(self.answers.pop(0), 1, 1, 0.0) for _ in questions]
+        return [Completion(text, 1, 1, 0.0, cut=text == "sorry") for text in (self.answers.pop(0) for _ in questions)]
 
 
 def model(*answers: str, **options: Any) -> tuple[Model, Scripted]:
@@ -168,7 +168,7 @@ def test_an_answer_becomes_a_prediction_and_what_is_wrong_with_it_is_counted() -
         assert {name: set(values) for name, values in found[0].pairs.items()} == pairs
         assert found[0].spans == (Span("color", 2, 5),)
         assert found[0].written == Written(answers=1, values=3, dropped=1, unknown=1)
-        assert [one.written and one.written.unparsable for one in found] == [0, 1, 1]
+        assert [one.written and (one.written.unparsable, one.written.cut) for one in found] == [(0, 0), (1, 1), (1, 0)]
         assert found[1].pairs == {} == found[2].attributes
 
 
