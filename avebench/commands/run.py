@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import typer
 
@@ -13,22 +14,29 @@ from avebench.commands.options import (
     DataFolder,
     Debug,
     Device,
+    Endpoint,
     Format,
     Formats,
     ImageEncoder,
     Jobs,
+    LanguageModel,
+    MaxRequests,
+    MaxTokens,
     MissingPictures,
     Out,
     Plugins,
     Profile,
     ReaderOptions,
+    RequestTimeout,
     Settings,
+    SideBySide,
     TextEncoder,
     TrainFraction,
     register,
     settings_of,
 )
 from avebench.contracts.seeds import MOST_REPETITIONS
+from avebench.nn.completions.contract import DEFAULT_MEANS, Means
 from avebench.store.folder import RUNS
 
 if TYPE_CHECKING:
@@ -56,6 +64,12 @@ def run(
     jobs: Jobs = None,
     text_encoder: TextEncoder = None,
     image_encoder: ImageEncoder = None,
+    llm: LanguageModel = None,
+    endpoint: Endpoint = None,
+    max_requests: MaxRequests = None,
+    max_tokens: MaxTokens = None,
+    side_by_side: SideBySide = DEFAULT_MEANS.side_by_side,
+    request_timeout: RequestTimeout = DEFAULT_MEANS.timeout,
     missing_images: MissingPictures = None,
     option: ReaderOptions = None,
     set_: Settings = None,
@@ -89,10 +103,11 @@ def run(
         profile=profile,
         missing_images=missing_images.value if missing_images else None,
         reader_options=parse_settings(option or []),
-        settings=settings_of(set_, text_encoder, image_encoder),
+        settings=settings_of(set_, text_encoder, image_encoder, llm, endpoint),
         fresh=fresh,
     )
-    options = RunOptions(Execution(device, jobs, debug), record, not no_mlflow, dry_run, slices, format.value)
+    means = Means(endpoint, max_requests, max_tokens, uuid4().hex, side_by_side, request_timeout)
+    options = RunOptions(Execution(device, jobs, debug, means), record, not no_mlflow, dry_run, slices, format.value)
     raise typer.Exit(run_experiments(request, options))
 
 
@@ -244,6 +259,7 @@ def _show_plans(plans: Sequence[Plan], request: Request, options: RunOptions) ->
     from avebench.analysis.range_cost.jobs import cost_device, cost_jobs
     from avebench.analysis.range_cost.tables import cost_plan_table
     from avebench.planning.cell_status import estimated_seconds, status
+    from avebench.running.forecast import forecast
     from avebench.store.results import Store
     from avebench.tables.render import emit
     from avebench.tables.result_tables import plan_table
@@ -259,5 +275,6 @@ def _show_plans(plans: Sequence[Plan], request: Request, options: RunOptions) ->
             statuses = {cell.key: status(store, cell) for cell in plan.cells()}
             history = store.results()
             seconds = {cell.key: estimated_seconds(cell, history) for cell in plan.cells()}
-            emit(plan_table(plan, statuses, seconds), options.format)
+            asked = [said for cell in plan.cells() if (said := forecast(cell, store)) is not None]
+            emit(plan_table(plan, statuses, seconds, asked), options.format)
     return 0

@@ -106,13 +106,41 @@ def blind(example: Example) -> Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What became of what a language model wrote for an example, or for several.
+
+    Of `answers`, `unparsable` ones could not be read at all, and `cut` ones ended at the longest that may be written
+    (they are read as far as they go). They hold `values` of attributes that may be
+    predicted, of which `dropped` ones have no place in the text, and `unknown` ones of others, which are left out.
+    """
+
+    answers: int = 0
+    unparsable: int = 0
+    values: int = 0
+    dropped: int = 0
+    unknown: int = 0
+    cut: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            self.answers + other.answers,
+            self.unparsable + other.unparsable,
+            self.values + other.values,
+            self.dropped + other.dropped,
+            self.unknown + other.unknown,
+            self.cut + other.cut,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What every kind of system returns for one example; metrics see nothing else.
 
     `attributes` maps each predicted attribute to its score in [0, 1]. `spans` is None when the system cannot point at
     the text. `span_scores`, where present, run parallel to `spans`. `candidates` holds what a threshold sweep needs:
     (attribute, range score, decoded spans) for attributes below the threshold as well. `rankings`, of systems that rank
-    a closed list of values, maps an attribute to the best of them with their ranks, as `ranked` gives them.
+    a closed list of values, maps an attribute to the best of them with their ranks, as `ranked` gives them. `written`
+    is of a system that writes; it goes into results, not into files of predictions.
     """
 
     id: str
@@ -122,6 +150,7 @@ class Prediction:
     span_scores: tuple[float, ...] | None = None
     candidates: tuple[tuple[str, float, tuple[Span, ...]], ...] | None = None
     rankings: Mapping[str, Mapping[str, int]] | None = None
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from logging import CRITICAL
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from avebench.files.errors import AvebenchError
@@ -35,15 +35,19 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # As above.
 
 
-def load_pretrained(place: str, folder: Path, optional: str | None = None, /, **options: Any) -> Any:
+def load_pretrained(
+    place: str, folder: Path, optional: str | None = None, /, head: Any = AutoModel, **options: Any
+) -> Any:
     """Return the model of a folder in float32; `place` names it in messages, `options` go to its class.
+
+    It is that of a class of transformers that chooses by config.json, by default without any `head`.
 
     Tensors whose name starts with `optional` may be missing; they are then new.
 
     AvebenchError if weights are missing, broken, pickled, or do not fit the config.json.
     """
     try:
-        model, report = AutoModel.from_pretrained(
+        model, report = head.from_pretrained(
             folder,
             local_files_only=True,
             trust_remote_code=False,
@@ -74,6 +78,30 @@ def load_pretrained(place: str, folder: Path, optional: str | None = None, /, **
         )
     check_finite(place, model.state_dict())
     return model
+
+
+def load_tokenizer(place: str, folder: Path, files: Sequence[str], symbols: Sequence[str], kind: str) -> Any:
+    """Return the tokenizer of a folder, which is made of one of the `files` and has these special `symbols`.
+
+    AvebenchError if it is not there, broken, or not that of `kind`.
+    """
+    # Without its files transformers silently makes up a tokenizer of a few symbols.
+    if not any((folder / file).is_file() for file in files):
+        raise AvebenchError(
+            f"There is no tokenizer in {place}: none of {', '.join(files)} is there. Copy the tokenizer "
+            "files of the model into that folder."
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # The Rust tokenizers raise bare Exception.
+        raise AvebenchError(
+            f"The tokenizer of {place} cannot be read: {first_line(error)} Copy its files again from where the "
+            "model is."
+        ) from None
+    for symbol in symbols:
+        if getattr(tokenizer, f"{symbol}_token_id") is None:
+            raise AvebenchError(f"The tokenizer of {place} has no {symbol}_token; that of {kind} has one.")
+    return tokenizer
 
 
 def check_finite(place: str, tensors: Mapping[str, Tensor]) -> None:

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer
 
 from avebench.contracts.examples import Example, Units
 from avebench.contracts.model import LongTexts
 from avebench.files.errors import AvebenchError
-from avebench.nn.pretrained import first_line, quiet
+from avebench.nn.pretrained import first_line, load_tokenizer, quiet
 from avebench.nn.weights import encoder_folder
 from avebench.nn.windows import cut_windows, nearest_windows
 
 ARCHITECTURES = ("bert", "roberta")
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+SYMBOLS = ("cls", "sep", "pad", "unk")
 _DEFAULTS = {"bert": {"pad_token_id": 0, "vocab_size": 30522}, "roberta": {"pad_token_id": 1, "vocab_size": 50265}}
 """What transformers takes where config.json leaves it out."""
 _MEMO_LIMIT = 1 << 18
@@ -75,7 +75,7 @@ class UnitPieces:
         )
         config, kind = _checked_config(self.place, self.folder)
         with quiet():
-            self.tokenizer = _load_tokenizer(self.place, self.folder)
+            self.tokenizer = load_tokenizer(self.place, self.folder, VOCABULARY_FILES, SYMBOLS, "a BERT or RoBERTa")
         default = _DEFAULTS[kind]
         vocabulary = config.get("vocab_size", default["vocab_size"])
         if len(self.tokenizer) > vocabulary:
@@ -192,23 +192,3 @@ def _check_room(place: str, config: dict[str, Any], kind: str) -> None:
             f"In config.json of {place}, max_position_embeddings is {json.dumps(positions)}{counted}: there is no room "
             "for a text between the two special symbols. Name an encoder that can read texts."
         )
-
-
-def _load_tokenizer(place: str, folder: Path) -> Any:
-    # Without its files transformers silently makes up a tokenizer of five symbols.
-    if not any((folder / file).is_file() for file in VOCABULARY_FILES):
-        raise AvebenchError(
-            f"There is no tokenizer in {place}: none of {', '.join(VOCABULARY_FILES)} is there. Copy the tokenizer "
-            "files of the model into that folder."
-        )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # The Rust tokenizers raise bare Exception.
-        raise AvebenchError(
-            f"The tokenizer of {place} cannot be read: {first_line(error)} Copy its files again from where the "
-            "model is."
-        ) from None
-    for symbol in ("cls_token", "sep_token", "pad_token", "unk_token"):
-        if getattr(tokenizer, f"{symbol}_id") is None:
-            raise AvebenchError(f"The tokenizer of {place} has no {symbol}; that of a BERT or RoBERTa has one.")
-    return tokenizer

@@ -13,10 +13,12 @@ from avebench.files.cache import file_digest
 from avebench.files.errors import AvebenchError
 from avebench.files.places import expanded, shortened
 
-Modality = Literal["text", "image"]
-Kind = Literal["text", "image", "files"]
+Modality = Literal["text", "image", "generator"]
+Kind = Literal["text", "image", "generator", "language", "files"]
 ENCODERS = Path(__file__).parent / "encoders"
 """The encoders that this package ships: folders NAME-MODALITY, made by `avebench pretrain NAME`."""
+GENERATOR_FILES = frozenset({"spiece.model", "vocab.json", "merges.txt"})
+"""What an encoder-decoder's tokenizer may be made of, beside what text encoders have."""
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 TORCHVISION_FILES: dict[str, tuple[str, ...]] = {
     "resnet18": ("resnet18-f37072fd.pth", "resnet18-5c106cde.pth"),
@@ -44,7 +46,11 @@ def minilm_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-_OTHERS: dict[Modality, str] = {"text": "minilm, demo", "image": "demo, resnet18 to resnet152"}
+_OTHERS: dict[Modality, str] = {
+    "text": "--text-encoder (minilm, demo, or a folder)",
+    "image": "--image-encoder (demo, resnet18 to resnet152, or a folder)",
+    "generator": "--set generator=NAME (demo, or a folder)",
+}
 
 
 def encoder_folder(name: str, modality: Modality = "text") -> Path:
@@ -70,7 +76,7 @@ def encoder_folder(name: str, modality: Modality = "text") -> Path:
     if cached is None:
         raise AvebenchError(
             f"The encoder '{name}' is neither a folder here nor in the local Hugging Face cache. Download it once with "
-            f"`hf download {name}`, or choose another with --{modality}-encoder ({_OTHERS[modality]}, or a folder)."
+            f"`hf download {name}`, or choose another with {_OTHERS[modality]}."
         )
     return cached
 
@@ -97,6 +103,33 @@ def text_weights(name: str) -> Path:
     """Return the folder of a text encoder, or of precomputed text states; AvebenchError if it is not here."""
     path = expanded(Path(name))
     return path if (path / PRECOMPUTED_TEXT_IDS).is_file() else encoder_folder(name)
+
+
+def language_model_folder(name: str) -> Path:
+    """Return the local folder of a causal language model; AvebenchError if it is not here, saying where it is from."""
+    if not name:
+        raise AvebenchError(
+            "This system asks a language model. Name one on this machine with --llm (a folder saved by "
+            "save_pretrained, a hub id, or gemma-270m), or one at an endpoint with --endpoint ADDRESS --llm NAME."
+        )
+    if name == "gemma-270m":
+        from avebench.nn.completions.gemma import gemma_folder
+
+        return gemma_folder()
+    folder = expanded(Path(name))
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise AvebenchError(
+                f"The language model's folder {folder} has no config.json. Name a folder saved by save_pretrained."
+            )
+        return folder
+    cached = _hub_cache(name)
+    if cached is None:
+        raise AvebenchError(
+            f"The language model '{name}' is neither a folder here nor in the local Hugging Face cache. Download it "
+            f"once with `hf download {name}`, or name another with --llm; one at an endpoint with --endpoint as well."
+        )
+    return cached
 
 
 def _torchvision_cache(name: str) -> Path:
@@ -138,6 +171,10 @@ def weights_place(name: str, kind: Kind = "text") -> Path:
         raise AvebenchError(
             f"'{shortened(name)}' can be no name of weights: it is too long, holds a zero, or is a link to itself."
         ) from None
+    if kind == "language":
+        return language_model_folder(name)
+    if kind == "generator":
+        return encoder_folder(name, kind)
     if kind != "files":
         return image_weights(name) if kind == "image" else text_weights(name)
     if not location.exists():
@@ -159,7 +196,12 @@ def weights_digest(name: str, kind: Kind = "text") -> str:
     location = weights_place(name, kind)
     if location.is_file():
         return file_digest(location)
-    digests = {path.name: file_digest(path) for path in sorted(location.iterdir()) if _decides(path)}
+    if kind == "language":
+        files = [path for path in sorted(location.iterdir()) if _decides_of_language(path)]
+    else:
+        more = GENERATOR_FILES if kind == "generator" else frozenset()
+        files = [path for path in sorted(location.iterdir()) if _decides(path) or path.name in more]
+    digests = {path.name: file_digest(path) for path in files}
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
@@ -169,3 +211,8 @@ def _decides(path: Path) -> bool:
     known |= {PRECOMPUTED_TEXT_IDS, *RELEASED_VOCABULARY}
     computed = path.name.startswith(("imgs.embedded", "txts.embedded"))
     return path.name in known or path.suffix in WEIGHT_SUFFIXES or computed
+
+
+def _decides_of_language(path: Path) -> bool:
+    """Return True for a file of a language model's folder that can change its answers: also tokenizer and template."""
+    return path.suffix in {*WEIGHT_SUFFIXES, ".json", ".jinja", ".model", ".txt"}

@@ -14,7 +14,13 @@ from avebench.planning.configs import Layers, ResolvedRow
 from avebench.planning.data_choice import DataChoice
 from avebench.store.results import Result
 
-KINDS: dict[str, Kind] = {"text_encoder": "text", "image_encoder": "image"}
+KINDS: dict[str, Kind] = {
+    "text_encoder": "text",
+    "image_encoder": "image",
+    "generator": "generator",
+    "llm": "language",
+    "similarity": "text",
+}
 """Role of something pretrained -> how it is named; other roles name a file or a folder."""
 
 

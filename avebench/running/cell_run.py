@@ -14,7 +14,7 @@ from typing import Any
 from filelock import Timeout
 
 from avebench.contracts.held_out import answers_for
-from avebench.contracts.model import TrainedConfig, TrainingConfig
+from avebench.contracts.model import Model, TrainedConfig, TrainingConfig
 from avebench.contracts.registry import plugin
 from avebench.contracts.seeds import derive_seed
 from avebench.data.annotation import audit, stored_counts
@@ -24,6 +24,8 @@ from avebench.files.atomic import write_atomically
 from avebench.files.disk import unwritable
 from avebench.files.leftovers import sweep_held
 from avebench.files.sealed import seal, write_digests
+from avebench.nn.completions.asking_model import AskingModel
+from avebench.nn.completions.contract import DEFAULT_MEANS, Means
 from avebench.planning.cells import Cell
 from avebench.running.asking import mean_asked, not_asked
 from avebench.running.devices import computing_on
@@ -32,7 +34,8 @@ from avebench.running.trained import CLOSED_FORM, RECORD, SCHEMA, VOCABULARY, WE
 from avebench.scoring.evaluation import score_split, validation_metrics
 from avebench.scoring.metrics import SCORER_VERSION
 from avebench.store.provenance import hardware, resident_peak, revision, versions
-from avebench.store.results import Result, Store, Weight
+from avebench.store.results import AskedModel, Result, Store, Weight
+from avebench.store.writtenanswers import written_answers
 
 FAILURE = "failure.json"
 """Where it stands why a cell failed, until it is finished: table, row and reason."""
@@ -54,6 +57,8 @@ class Job:
     device: str
     plugin_files: tuple[Path, ...]
     debug: bool
+    means: Means = DEFAULT_MEANS
+    """How a system that asks a language model asks it."""
 
 
 def finish_cell(job: Job, notify: Notify) -> None:
@@ -129,7 +134,7 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         predictions, long = trained.predict(shown.test)
         predictions = [answers_for(one, material.held_out) for one in predictions]
     extended = None
-    if shown.left_out:
+    if shown.left_out and not isinstance(trained.model, AskingModel):
         with clock.phase("predict_extended"):
             extended = [answers_for(one, material.held_out) for one in trained.predict(shown.left_out)[0]]
         write_predictions(folder / EXTENDED, extended)
@@ -183,6 +188,8 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         reader_notes=dict(dataset.notes),
         truncated=long.cut,
         over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
+        written=written_answers(predictions),
+        asked=_asked(trained.model),
         annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),
@@ -193,6 +200,14 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         started=started,
         finished=time.time(),
     )
+
+
+def _asked(model: Model) -> AskedModel | None:
+    """Return what a system asked a language model; None for one that asks none."""
+    if not isinstance(model, AskingModel):
+        return None
+    account, notes = model.account()
+    return AskedModel(**dataclasses.asdict(account), notes=notes)
 
 
 def _seed(cell: Cell) -> int:
@@ -210,7 +225,10 @@ def _train(job: Job, material: Material, folder: Path, notify: Notify, clock: _C
     write_schema(folder, schema)
     write_digests(folder, (VOCABULARY, SCHEMA))
     if not isinstance(config, TrainedConfig):
-        return Trained(module.Model(config, schema, vocabulary), CLOSED_FORM, "cpu")
+        system = module.Model(config, schema, vocabulary)
+        if isinstance(system, AskingModel):
+            system.means = dataclasses.replace(job.means, device=job.device)
+        return Trained(system, CLOSED_FORM, "cpu")
     import torch
     from safetensors.torch import save
 

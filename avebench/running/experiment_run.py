@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from avebench.nn.completions.contract import DEFAULT_MEANS, Means
 from avebench.planning.cells import Cell
 from avebench.planning.experiment import Experiment
 from avebench.planning.plan import Plan
@@ -26,6 +27,8 @@ class Execution:
     jobs: int | None = None
     debug: bool = False
     """Raise faults with their tracebacks."""
+    means: Means = DEFAULT_MEANS
+    """How systems that ask a language model ask it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ class ExperimentRun:
 def run_experiment(plans: Sequence[Plan], store: Store, execution: Execution) -> ExperimentRun:
     """Train and score what the plans of an experiment lack; AvebenchError if results contradict each other."""
     cells = [cell for plan in plans for cell in plan.cells()]
-    failures = run_missing(cells, plans[0].name, store, execution.device, execution.jobs, execution.debug)
+    failures = run_missing(
+        cells, plans[0].name, store, execution.device, execution.jobs, execution.debug, execution.means
+    )
     results = stored_results(cells, store, plans[0].experiment.metrics)
     check_invariants(list(results.values()))
     for plan in plans:

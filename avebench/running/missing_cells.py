@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avebench.nn.completions.contract import DEFAULT_MEANS, Means
 from avebench.planning.cells import Cell
 from avebench.scoring.metrics import SCORER_VERSION, later_metrics
 from avebench.store.results import Result, Store
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def run_missing(
-    cells: Sequence[Cell], experiment: str, store: Store, device: str, jobs: int | None, debug: bool
+    cells: Sequence[Cell],
+    experiment: str,
+    store: Store,
+    device: str,
+    jobs: int | None,
+    debug: bool,
+    means: Means = DEFAULT_MEANS,
 ) -> dict[str, Failure]:
     """Train and score the cells without a result; return the failures by key."""
     pending = [cell for cell in cells if not store.finished(cell.key)]
@@ -36,6 +43,7 @@ def run_missing(
             device=device,
             debug=debug,
             show=display.show,
+            means=means,
         )
 
 

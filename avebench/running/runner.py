@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from avebench.contracts.registry import plugin_files
 from avebench.files.errors import AvebenchError, DataError, DiskFullError
+from avebench.nn.completions.contract import DEFAULT_MEANS, Means
 from avebench.planning.cells import Cell
 from avebench.running.cell_run import Job
 from avebench.running.worker import work
@@ -69,6 +70,7 @@ def run_cells(
     device: str,
     debug: bool,
     show: Callable[[Event], None],
+    means: Means = DEFAULT_MEANS,
 ) -> dict[str, Failure]:
     """Run the cells that are not finished, `jobs` at a time; return the failures by key.
 
@@ -94,7 +96,7 @@ def run_cells(
             while len(running) < jobs and (cell := _startable(waiting, running, store)) is not None:
                 waiting.remove(cell)
                 receiver, sender = context.Pipe(duplex=False)
-                job = Job(cell, experiment, out, device, plugin_files(), debug)
+                job = Job(cell, experiment, out, device, plugin_files(), debug, means)
                 process = context.Process(target=work, args=(job, sender), name=cell.row)
                 with _signals_wait(), main_hidden():  # A process that started is known, so that an interrupt ends it.
                     process.start()

@@ -49,6 +49,46 @@ class OverLimit(BaseModel):
     """Gold values of the test examples that do not lie wholly within it."""
 
 
+class WrittenAnswers(BaseModel):
+    """What became of what a language model wrote for the test examples (`contracts.examples.Written`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answers: int
+    """Answers: one per example, or per question of one."""
+    unparsable: int
+    """Answers that could not be read at all."""
+    values: int
+    """Values written for attributes that may be predicted."""
+    dropped: int
+    """Of them, values that have no place in the text."""
+    unknown: int
+    """Values written for other attributes, which are left out."""
+    cut: int
+    """Answers that ended at the longest that may be written."""
+
+
+class AskedModel(BaseModel):
+    """What a language model was asked for the test examples, and what its answers cost, whenever they were given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: int
+    """Distinct questions."""
+    from_cache: int
+    """Of them, those that had an answer before this run of the cell."""
+    tokens_in: int
+    """Tokens of the questions."""
+    tokens_out: int
+    """Tokens of the answers."""
+    estimated: int
+    """Answers whose tokens nobody told: a quarter of the characters."""
+    seconds: float
+    """Sum of the seconds until each answer was there."""
+    notes: list[str]
+    """How the questions were put, where that was not as the system wrote them."""
+
+
 class Result(BaseModel):
     """Everything that is known of one finished cell. Tables, reports and comparisons are functions of it."""
 
@@ -139,6 +179,10 @@ class Result(BaseModel):
     """Test examples whose units beyond the encoder's limit were cut off and tagged O."""
     over_limit: OverLimit | None = None
     """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
+    written: WrittenAnswers | None = None
+    """What became of the answers of a system that writes; None for others."""
+    asked: AskedModel | None = None
+    """What a system that asks a language model asked; None for others."""
     annotation: dict[str, dict[str, int]] = {}
     """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,
     `overlapping`), and how many examples share text or product with an earlier split; empty in earlier versions."""

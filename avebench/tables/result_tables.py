@@ -17,6 +17,8 @@ from avebench.scoring.rankings import HITS
 from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
 from avebench.store.results import Result
+from avebench.store.writtenanswers import written_notes
+from avebench.tables.asked_models import asked_notes
 from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 PUBLISHED = "published"
@@ -156,9 +158,11 @@ def _notes(plan: Plan, results: Sequence[Result], published: Mapping[str, Publis
 
 
 def reading_notes(rows: Sequence[tuple[PlannedRow, Sequence[Result]]]) -> list[str]:
-    """Return which rows read texts that are too long to be read at once, and which might still rise."""
+    """Return which rows read texts that are too long to be read at once, wrote in vain, and might still rise."""
     notes = long_text_notes([(planned.row.label, found) for planned, found in rows])
     notes += _asking_notes(rows)
+    notes += written_notes([(planned.row.label, found) for planned, found in rows])
+    notes += asked_notes([(planned.row.label, found) for planned, found in rows])
     rising = []
     for planned, found in rows:
         last = sum(_ends_best(result) for result in found)
@@ -313,7 +317,9 @@ def _f1(counts: CountTriple | None) -> float | None:
     return None if counts is None else Counts(counts.tp, counts.predicted, counts.gold).f1
 
 
-def plan_table(plan: Plan, status: Mapping[str, str], seconds: Mapping[str, float | None]) -> Table:
+def plan_table(
+    plan: Plan, status: Mapping[str, str], seconds: Mapping[str, float | None], notes: Sequence[str] = ()
+) -> Table:
     """Return what a run would do: one line per cell with its status and the minutes expected of it."""
     lines = []
     for planned in plan.rows:
@@ -339,5 +345,5 @@ def plan_table(plan: Plan, status: Mapping[str, str], seconds: Mapping[str, floa
         ],
         sections=[Section(lines)],
         banner=plan.banner,
-        notes=[total + (f", {unknown} unknown." if unknown else ".")],
+        notes=[total + (f", {unknown} unknown." if unknown else "."), *notes],
     )

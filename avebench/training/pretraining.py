@@ -8,53 +8,37 @@ and gold pairs.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
-import torch
 from PIL.Image import Resampling
 from transformers import BertForMaskedLM, BertTokenizer
 
-from avebench.contracts.dataset import DatasetCard
-from avebench.contracts.examples import Example
-from avebench.contracts.registry import plugin
 from avebench.contracts.seeds import derive_seed
-from avebench.data.opening import open_dataset
-from avebench.files.disk import unwritable
 from avebench.files.errors import AvebenchError
-from avebench.files.leftovers import sweep
 from avebench.nn.image_encoder import MEAN_AND_DEVIATION
 from avebench.nn.pretrained import quiet
 from avebench.nn.weights import Modality
-from avebench.store.provenance import revision, versions
 from avebench.training import picture_classifier
+from avebench.training.encoder_folders import (
+    Source,
+    check_device,
+    open_source,
+    progress,
+    texts_of,
+    whole_folder,
+    write_card,
+    write_json,
+)
+from avebench.training.generator_pretraining import generator_plan, pretrain_generator
 from avebench.training.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, train
 from avebench.training.optimisation import reproducible
 from avebench.training.picture_classifier import PictureAccuracy, PictureClassifier, PictureRecipe, picture_accuracy
 from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
 from avebench.training.wordpieces import learn_pieces
-
-CARD = "card.json"
-"""The file that says how an encoder was made; a folder without it is never replaced."""
-
-
-class Source(Protocol):
-    """What is asked of a data set here."""
-
-    card: DatasetCard
-
-    def pretraining(self, count: int) -> Iterator[Example]:
-        """Yield `count` examples that are in none of the splits."""
-
-    def fingerprint(self) -> str:
-        """Return the data set's fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +92,7 @@ def pretrain(
     only: Modality | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Iterator[str]:
-    """Make both encoders of a data set in the folder `out`, or one; yield what each can do, in a sentence."""
+    """Make the encoders of a data set in the folder `out`, or one; yield what each can do, in a sentence."""
     if only in (None, "text"):
         folder, text = pretrain_text(name, out, text_plan(steps), device, report)
         yield (
@@ -121,6 +105,12 @@ def pretrain(
             f"{folder}: {image.category:.1f} % of the categories of {image.pictures} held-out pictures told "
             f"({image.most_frequent_category:.1f} % by always the most frequent one), and {image.value:.1f} % of the "
             f"values of {image.attributes} attributes ({image.most_frequent_value:.1f} %)."
+        )
+    if only in (None, "generator"):
+        folder, written = pretrain_generator(name, out, generator_plan(steps), device, report)
+        yield (
+            f"{folder}: {written.model:.1f} % of {written.pieces} pieces that were cut out of held-out text filled in "
+            f"({written.most_frequent:.1f} % by always the most frequent one)."
         )
 
 
@@ -138,11 +128,11 @@ def pretrain_text(
     not at all; one that an earlier call made is replaced. AvebenchError if the data set has no examples for
     pretraining, the device is not here, or the folder cannot be written.
     """
-    dataset = _open(name)
-    _check_device(device)
-    texts, held_out = _texts(dataset, plan)
+    dataset = open_source(name)
+    check_device(device)
+    texts, held_out = texts_of(dataset, plan.sentences, plan.held_out)
     target = out / f"{name}-text"
-    with _whole_folder(target) as folder:
+    with whole_folder(target) as folder:
         report(f"{len(texts)} sentences to learn from, {len(held_out)} held out; {plan.recipe.steps} steps.")
         pieces = learn_pieces(texts, plan.pieces, plan.min_count)
         tokenizer = BertTokenizer(
@@ -164,7 +154,7 @@ def pretrain_text(
             "task": "masked language model on texts alone: no label, no picture",
             "texts_sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
         }
-        _write_card(folder, dataset, "text", plan, device, content, held)
+        write_card(folder, dataset, "text", asdict(plan), device, content, held)
     return target, accuracy
 
 
@@ -181,23 +171,23 @@ def pretrain_image(
     preprocessor_config.json of a Hugging Face image processor, and the card. Bytes, errors and replacing are as for
     `pretrain_text`.
     """
-    dataset = _open(name)
-    _check_device(device)
+    dataset = open_source(name)
+    check_device(device)
     learnt, held_out, labels = _pictures(dataset, plan)
     target = out / f"{name}-image"
-    with _whole_folder(target) as folder:
+    with whole_folder(target) as folder:
         report(
             f"{len(learnt.pixels)} pictures to learn from, {len(held_out.pixels)} held out; {len(labels.categories)} "
             f"categories, {len(labels.values)} values of {len(labels.columns())} attributes; {plan.recipe.steps} steps."
         )
         with reproducible(derive_seed("pretraining", name, "image", plan.recipe.seed)):
             model = PictureClassifier(plan.recipe, labels)
-            picture_classifier.train(model, learnt, plan.recipe, device, _progress(plan.recipe.steps, report))
+            picture_classifier.train(model, learnt, plan.recipe, device, progress(plan.recipe.steps, report))
             model.encoder.half().float()  # type: ignore[no-untyped-call]  # Measured as it will be stored.
             accuracy = picture_accuracy(model, held_out, labels)
         with quiet():
             model.encoder.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers has no types.
-        _write_json(folder / "preprocessor_config.json", _preprocessor(plan.size))
+        write_json(folder / "preprocessor_config.json", _preprocessor(plan.size))
         content = {
             "task": "category and attribute values, by gold pairs, of pictures alone: no text",
             "pictures_sha256": hashlib.sha256(learnt.pixels.numpy().tobytes()).hexdigest(),
@@ -208,32 +198,8 @@ def pretrain_image(
                 "attributes": len(labels.columns()),
             },
         }
-        _write_card(folder, dataset, "image", plan, device, content, asdict(accuracy))
+        write_card(folder, dataset, "image", asdict(plan), device, content, asdict(accuracy))
     return target, accuracy
-
-
-def _open(name: str) -> Source:
-    """Return the data set; AvebenchError if it cannot make examples for pretraining, also where its files are away."""
-    if not hasattr(plugin("datasets", name).load().Dataset, "pretraining"):
-        raise AvebenchError(
-            f"The data set '{name}' has no examples for pretraining: its Dataset has no method pretraining(count). "
-            "Name one that is generated."
-        )
-    return cast(Source, open_dataset(name, None, {}))
-
-
-def _texts(dataset: Source, plan: TextPlan) -> tuple[list[str], list[str]]:
-    """Return the texts to learn from and those held out."""
-    examples = list(dataset.pretraining(plan.sentences + plan.held_out))
-    first, rest = examples[: plan.sentences], examples[plan.sentences :]
-    known = {example.product_id for example in first} | {example.text for example in first}
-    held_out = [example.text for example in rest if known.isdisjoint((example.product_id, example.text))]
-    if not held_out:
-        raise AvebenchError(
-            f"The data set '{dataset.card.name}' gave {len(examples)} examples for pretraining, none of them new after "
-            f"the first {plan.sentences}. Its pretraining(count) must yield `count` examples of different products."
-        )
-    return [example.text for example in first], held_out
 
 
 def _train(
@@ -250,7 +216,7 @@ def _train(
     )
     masker = WordMasker(tokenizer, recipe.hidden_share)
     model = build(recipe, tokenizer)
-    train(model, masker, rows, recipe, device, _progress(recipe.steps, report))
+    train(model, masker, rows, recipe, device, progress(recipe.steps, report))
     most_frequent = min(
         Counter(piece for row in rows for piece in row[1:-1]).items(), key=lambda item: (-item[1], item)
     )
@@ -289,71 +255,3 @@ def _preprocessor(size: int) -> dict[str, Any]:
         "image_mean": list(mean),
         "image_std": list(deviation),
     }
-
-
-def _progress(steps: int, report: Callable[[str], None]) -> Callable[[int, float], None]:
-    return lambda step, loss: report(f"step {step} of {steps}: loss {loss:.3f}")
-
-
-def _write_card(
-    folder: Path,
-    dataset: Source,
-    modality: Modality,
-    plan: TextPlan | PicturePlan,
-    device: str,
-    content: dict[str, Any],
-    held_out: dict[str, float],
-) -> None:
-    """Write how the encoder was made, and what it can do."""
-    commit, changed = revision()
-    name, steps = dataset.card.name, plan.recipe.steps
-    card = {
-        "made_by": f"avebench pretrain {name} --only {modality} --steps {steps} --device {device}",
-        "dataset": name,
-        "fingerprint": dataset.fingerprint(),
-        **content,
-        "plan": asdict(plan),
-        "held_out": held_out,
-        "licence": dataset.card.licence,
-        "versions": versions(),
-        "revision": commit,
-        "uncommitted_changes": changed,
-    }
-    _write_json(folder / CARD, card)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _check_device(name: str) -> None:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
-        raise AvebenchError(f"The device '{name}' is not on this machine. Give --device cpu.") from None
-
-
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target` that takes its place at the end, or vanishes after an error."""
-    if target.exists() and not (target / CARD).is_file():
-        raise AvebenchError(f"{target} exists and is no encoder made by this command. Name another folder with --out.")
-    sweep(target.parent, target.name)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise unwritable(
-            error, target, f"The folder {target} cannot be written ({error}). Name another with --out."
-        ) from None
-    try:
-        yield partial
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except OSError as error:
-        raise unwritable(
-            error, target, f"The folder {target} cannot be written ({error}). Name another with --out."
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

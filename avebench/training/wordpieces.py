@@ -8,14 +8,16 @@ run to run; here ties are settled by the spelling of the pieces.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 
 from avebench.files.errors import AvebenchError
 
+Pair = tuple[str, str]
+"""Two neighbouring pieces."""
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
 """Mark of a piece that continues a word."""
@@ -46,8 +48,41 @@ def learn_pieces(texts: Iterable[str], size: int, min_count: int = 2) -> list[st
             f"The texts are written with {len(pieces) - len(SPECIAL)} single pieces; a vocabulary of {size} is too "
             "small."
         )
-    pairs: Counter[tuple[str, str]] = Counter()
-    homes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    _merges(counts, spelled, pieces, size, min_count, CONTINUES)
+    return list(pieces)
+
+
+def learn_byte_pairs(
+    texts: Iterable[str], special: Sequence[str], size: int, min_count: int = 2
+) -> tuple[list[str], list[Pair]]:
+    """Return at most `size` pieces in the order of their ids, and the merges that make them, in order.
+
+    The pieces are `special` symbols, the characters that stand for the 256 bytes (GPT-2), and merges by the rule of
+    `learn_pieces`, so that any text can be written with them; a word holds the white space before it.
+    """
+    splitter = ByteLevel(add_prefix_space=True)
+    counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(text))
+    spelled = {word: list(word) for word in sorted(counts)}
+    pieces = dict.fromkeys([*special, *sorted(ByteLevel.alphabet())])
+    made = _merges(counts, spelled, pieces, size, min_count, "")
+    return list(pieces), made
+
+
+def _merges(
+    counts: Mapping[str, int],
+    spelled: dict[str, list[str]],
+    pieces: dict[str, None],
+    size: int,
+    min_count: int,
+    mark: str,
+) -> list[Pair]:
+    """Merge the pieces of words, which occur `counts` times, in place; return the merges, whose pieces are added.
+
+    Before a piece that continues a word stands `mark`.
+    """
+    made: list[Pair] = []
+    pairs: Counter[Pair] = Counter()
+    homes: defaultdict[Pair, set[str]] = defaultdict(set)
     for word, parts in spelled.items():
         for pair in pairwise(parts):
             pairs[pair] += counts[word]
@@ -57,7 +92,7 @@ def learn_pieces(texts: Iterable[str], size: int, min_count: int = 2) -> list[st
         if pairs[best] < min_count:
             break
         for word in homes.pop(best):
-            merged = _merge(spelled[word], best)
+            merged = _merge(spelled[word], best, mark)
             for pair in pairwise(spelled[word]):
                 pairs[pair] -= counts[word]
             for pair in pairwise(merged):
@@ -65,16 +100,17 @@ def learn_pieces(texts: Iterable[str], size: int, min_count: int = 2) -> list[st
                 homes[pair].add(word)
             spelled[word] = merged
         pairs.pop(best)
-        pieces[best[0] + best[1].removeprefix(CONTINUES)] = None
-    return list(pieces)
+        pieces[best[0] + best[1].removeprefix(mark)] = None
+        made.append(best)
+    return made
 
 
-def _merge(parts: list[str], pair: tuple[str, str]) -> list[str]:
+def _merge(parts: list[str], pair: Pair, mark: str) -> list[str]:
     """Return `parts` with every occurrence of `pair`, from the left, as one piece."""
     merged: list[str] = []
     for part in parts:
         if merged and (merged[-1], part) == pair:
-            merged[-1] += part.removeprefix(CONTINUES)
+            merged[-1] += part.removeprefix(mark)
         else:
             merged.append(part)
     return merged

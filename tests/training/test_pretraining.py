@@ -27,7 +27,9 @@ from avebench.files.errors import AvebenchError
 from avebench.nn.image_encoder import ImageEncoder
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.weights import ENCODERS, Modality, encoder_folder, weights_digest
-from avebench.training import pretraining
+from avebench.training import encoder_folders, pretraining
+from avebench.training.denoising import DenoisingRecipe
+from avebench.training.generator_pretraining import GeneratorPlan
 from avebench.training.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
 from avebench.training.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
 from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
@@ -42,6 +44,9 @@ TINY = TextPlan(
     recipe=Recipe(layers=1, width=32, heads=2, feed_forward=64, steps=3, batch_size=16),
 )
 
+TINY_GENERATOR = GeneratorPlan(
+    60, 10, 300, 2, DenoisingRecipe(steps=3, layers=1, width=32, heads=2, feed_forward=64, batch_size=8)
+)
 TINY_PICTURES = PicturePlan(
     examples=300,
     held_out=60,
@@ -362,7 +367,7 @@ def test_the_shipped_encoder_guesses_hidden_words(unseen: list[str]) -> None:
     found = masked_accuracy(model, WordMasker(tokenizer, 0.15), rows, counts.most_common(1)[0][0], seed=3)
     assert found.pieces > 300
     assert found.model > found.most_frequent + 20
-    card = json.loads((folder / pretraining.CARD).read_text())["held_out"]
+    card = json.loads((folder / encoder_folders.CARD).read_text())["held_out"]
     error = 100 * (0.25 / found.pieces) ** 0.5
     assert abs(found.model - card["masked_accuracy"]) < 4 * error
 
@@ -409,10 +414,15 @@ def test_the_shipped_picture_encoder_sees_what_a_picture_shows() -> None:
     assert found > by_chance + 0.1 > majority + 0.1
 
 
-@pytest.mark.parametrize(("half", "plan"), [("text", text_plan()), ("image", picture_plan())])
-def test_the_card_says_what_the_encoder_was_made_from(half: Modality, plan: TextPlan | PicturePlan) -> None:
+PLANS = [("text", text_plan()), ("image", picture_plan())]
+
+
+@pytest.mark.parametrize(("half", "plan"), PLANS)
+def test_the_card_says_what_the_encoder_was_made_from(
+    half: Modality, plan: TextPlan | PicturePlan | GeneratorPlan
+) -> None:
     """It was made by the plan as it stands, from the demo set as it stands."""
-    card = json.loads((encoder_folder("demo", half) / pretraining.CARD).read_text())
+    card = json.loads((encoder_folder("demo", half) / encoder_folders.CARD).read_text())
     assert card["plan"] == json.loads(json.dumps(pretraining.asdict(plan)))
     assert card["fingerprint"] == open_dataset("demo", None, {}).fingerprint()
     assert not card["uncommitted_changes"]
@@ -429,8 +439,8 @@ def test_the_same_call_gives_the_same_bytes(tmp_path: Path) -> None:
     assert one == tmp_path / "one" / "demo-text"
     assert [path.name for path in one.parent.iterdir()] == ["demo-text"]
     names = {path.name for path in one.iterdir()}
-    assert {"config.json", "model.safetensors", "tokenizer.json", pretraining.CARD} <= names
-    for name in names - {pretraining.CARD}:
+    assert {"config.json", "model.safetensors", "tokenizer.json", encoder_folders.CARD} <= names
+    for name in names - {encoder_folders.CARD}:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
     assert accuracy.pieces > 0
     assert lines[-1].startswith("step 3 of 3: loss ")
@@ -464,7 +474,7 @@ def test_threads_and_random_state_of_the_caller_stay(tmp_path: Path) -> None:
 
 
 def test_held_out_texts_are_new() -> None:
-    texts, held_out = pretraining._texts(open_dataset("demo", None, {}), TINY)
+    texts, held_out = encoder_folders.texts_of(open_dataset("demo", None, {}), TINY.sentences, TINY.held_out)
     assert len(texts) == 300 and 50 <= len(held_out) <= 60
     assert not set(texts) & set(held_out)
     dataset = open_dataset("demo", None, {})
@@ -500,8 +510,8 @@ def test_the_same_call_gives_the_same_bytes_of_a_picture_encoder(tmp_path: Path)
     assert one == tmp_path / "one" / "demo-image"
     assert [path.name for path in one.parent.iterdir()] == ["demo-image"]
     names = {path.name for path in one.iterdir()}
-    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", pretraining.CARD}
-    for name in names - {pretraining.CARD}:
+    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", encoder_folders.CARD}
+    for name in names - {encoder_folders.CARD}:
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
     assert accuracy == again and 0 < accuracy.pictures <= 60
     assert lines[-1].startswith("step 3 of 3: loss ")
@@ -573,24 +583,33 @@ def tiny_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     def picture(steps: int | None = None) -> PicturePlan:
         return replace(TINY_PICTURES, recipe=replace(TINY_PICTURES.recipe, steps=steps or 3))
 
+    def generator(steps: int | None = None) -> GeneratorPlan:
+        return replace(TINY_GENERATOR, recipe=replace(TINY_GENERATOR.recipe, steps=steps or 3))
+
     monkeypatch.setattr(pretraining, "text_plan", text)
     monkeypatch.setattr(pretraining, "picture_plan", picture)
+    monkeypatch.setattr(pretraining, "generator_plan", generator)
 
 
-def test_the_command_makes_both_and_prints_how_good_they_are(tmp_path: Path, tiny_plans: None) -> None:
+def test_the_command_makes_all_and_prints_how_good_they_are(tmp_path: Path, tiny_plans: None) -> None:
     printed = _command("demo", "--out", str(tmp_path), "--steps", "2")
-    text, image = (json.loads((tmp_path / f"demo-{half}" / pretraining.CARD).read_text()) for half in ("text", "image"))
-    assert text["plan"]["recipe"]["steps"] == image["plan"]["recipe"]["steps"] == 2
+    text, image, generator = (
+        json.loads((tmp_path / f"demo-{half}" / encoder_folders.CARD).read_text())
+        for half in ("text", "image", "generator")
+    )
+    assert [one["plan"]["recipe"]["steps"] for one in (text, image, generator)] == [2, 2, 2]
+    filled = generator["held_out"]
+    assert f"{filled['denoising_accuracy']:.1f} % of {filled['hidden_pieces']} pieces that were cut out" in printed
     assert f"{text['held_out']['masked_accuracy']:.1f} % of {text['held_out']['hidden_pieces']} hidden" in printed
     assert f"{image['held_out']['category']:.1f} % of the categories of {image['held_out']['pictures']} " in printed
     assert f"{image['held_out']['value']:.1f} % of the values of {image['held_out']['attributes']} " in printed
 
 
-@pytest.mark.parametrize("half", ["text", "image"])
+@pytest.mark.parametrize("half", ["text", "image", "generator"])
 def test_one_of_them_is_made_alone(tmp_path: Path, tiny_plans: None, half: str) -> None:
     _command("demo", "--out", str(tmp_path), "--only", half)
     assert [path.name for path in tmp_path.iterdir()] == [f"demo-{half}"]
-    card = json.loads((tmp_path / f"demo-{half}" / pretraining.CARD).read_text())
+    card = json.loads((tmp_path / f"demo-{half}" / encoder_folders.CARD).read_text())
     assert card["made_by"] == f"avebench pretrain demo --only {half} --steps 3 --device cpu"
 
 
@@ -639,4 +658,4 @@ def test_a_source_without_new_examples_is_refused() -> None:
             return list(open_dataset("demo", None, {}).pretraining(10))
 
     with pytest.raises(AvebenchError, match="gave 10 examples for pretraining, none of them new"):
-        pretraining._texts(Short(), TINY)
+        encoder_folders.texts_of(Short(), TINY.sentences, TINY.held_out)

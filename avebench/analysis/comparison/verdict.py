@@ -12,6 +12,8 @@ from avebench.data.annotation import annotation_notes
 from avebench.scoring.significance import LEVEL, RESAMPLES, Pair
 from avebench.store.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.store.longtexts import long_text_notes
+from avebench.store.writtenanswers import written_notes
+from avebench.tables.asked_models import asked_notes
 from avebench.tables.render import render
 from avebench.tables.result_tables import FEW, HEADINGS, summary
 from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow
@@ -204,6 +206,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if set(protocols.values()) != {"native"}:
         notes.append("Protocols: " + ", ".join(f"{label} {protocol}" for label, protocol in protocols.items()) + ".")
     notes += long_text_notes([(system.label, system.results) for system in systems])
+    notes += written_notes([(system.label, system.results) for system in systems])
+    notes += asked_notes([(system.label, system.results) for system in systems])
     results = [result for system in systems for result in system.results]
     notes += annotation_notes(next((result.annotation for result in results if result.annotation), {}))
     machines = {machine_of(result) for system in systems for result in system.results if result.parameters}
