@@ -103,8 +103,8 @@ def _as_recorded(plan: Plan, folder: Path) -> tuple[Plan, dict[str, Result], lis
         own = sorted(by_row.get(slug(row.label), []), key=lambda result: result.repetition)
         if own:
             rows.append(PlannedRow(row, tuple(cell_of(row.label, result, plan.data) for result in own)))
-        elif row.label in planned:
-            rows.append(planned[row.label])
+        elif row.label in planned or row.planned:
+            rows.append(planned.get(row.label, PlannedRow(row, ())))
     notes = [f"Recorded of other data or under another profile, and not shown: {', '.join(sorted(others))}."]
     found = {result.key: result for own in by_row.values() for result in own}
     return replace(plan, rows=tuple(rows)), found, notes if others else []
