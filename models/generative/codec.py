@@ -82,6 +82,18 @@ def encode(pairs: Iterable[Pair], target: Target) -> str:
     return json.dumps({k: v[0] if len(v) == 1 else v for k, v in grouped.items()}, ensure_ascii=False)
 
 
+def encode_values(values: Iterable[str]) -> str:
+    """Return the values of one attribute as a model is to write them, as in a pair list without the name."""
+    return SEPARATOR.join(written_value(value) for value in values if not says_none(value)) or NONE
+
+
+def parse_values(text: str, attribute: str) -> Answer:
+    """Return what an answer says of one attribute; an empty one is unparsable."""
+    parts = [_unescaped(part) for part in _parts(_SIGN.findall(text[:_LONGEST]), ";")]
+    found = tuple((attribute, value) for value in parts if not says_none(value))
+    return Answer(found, unparsable=not text.strip())
+
+
 def parse(text: str, target: Target, attributes: Collection[str]) -> Answer:
     """Return what an answer says of these attributes; it raises nothing, whatever the text is."""
     text = text[:_LONGEST]

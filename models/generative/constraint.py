@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from avebench.files.errors import AvebenchError
-from avebench.models.generative.codec import NONE, SEPARATOR, written_name, written_value
+from avebench.models.generative.codec import NONE, SEPARATOR, written_value
 from avebench.models.generative.encoder_decoder import EncoderDecoder
 
 State = tuple[Any, ...]
@@ -44,9 +44,10 @@ class PairLists:
                 self.begins.append(place)
                 self.ends.add(place + len(written))
             place += len(written)
-        heads: list[State] = [("NAME", name, 0) for name in range(len(names) if self.begins else 0)]
-        self.heads = heads
-        self.start: States = frozenset([("SPACE",), ("NONE", 0), *heads])
+        self.heads: list[State] = [
+            ("NAME", number, 0) if name else ("FIRST",) for number, name in enumerate(names) if self.begins
+        ]
+        self.start: States = frozenset([("SPACE",), ("NONE", 0), *self.heads])
 
     def after(self, states: States, byte: int) -> States:
         """Return the states after one more byte; none if no pair list goes on so."""
@@ -82,11 +83,14 @@ class PairLists:
 
 
 class Constraint:
-    """Which word pieces may come next, for the attributes `names` and the pieces of a generator."""
+    """Which word pieces may come next, for the pieces of a generator and names as they are written before a value.
+
+    One empty name makes lists of values.
+    """
 
     def __init__(self, generator: EncoderDecoder, names: Sequence[str]) -> None:
         self.generator = generator
-        self.names = [written_name(name).encode() for name in names]
+        self.names = [name.encode() for name in names]
         self.pieces = piece_bytes(generator)
         self.tree: dict[int, Any] = {}
         for piece, written in self.pieces.items():

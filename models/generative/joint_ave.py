@@ -9,6 +9,7 @@ Systems with Applications 243 (2024); their task 2, in which no attribute is giv
     places   target: first unit, last unit and attribute of each value, in the order of the text (`pointers`)
              L = CE(first) + CE(last) + CE(attribute)
 
+Their task 1, in which the attribute is given, is `joint_ave_given`.
 No code is public, and abstracts say little: prompt, layout of the target, pointers and training are ours. What is
 written is read tolerantly, and each value is put at its left-most free occurrence. CLS-F1 is derived: an attribute is
 predicted if it has a value. With `constrained`, only attributes of the data and values that stand in the text can be
@@ -21,14 +22,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, prediction_of
-from avebench.contracts.model import ModelCard, TrainedConfig, TrainingConfig, Vocabulary
-from avebench.models.generative.codec import Answer, Mode, encode, pairs_of, parse, placed
+from avebench.contracts.model import ModelCard, Vocabulary
+from avebench.models.generative.codec import Answer, encode, pairs_of, parse, placed, written_name
 from avebench.models.generative.constraint import Constraint
 from avebench.models.generative.encoder_decoder import EncoderDecoder, Ids, Source
+from avebench.models.generative.options import WriterOptions
 from avebench.models.generative.pointers import Place, Pointers, collate_places
 from avebench.nn.neural import Batch, NeuralModel
 from avebench.nn.ragged import padded
@@ -49,7 +51,7 @@ CARD = ModelCard(
 PROMPT = "extract attributes: "
 
 
-class Config(TrainedConfig):
+class Config(WriterOptions):
     """Options of Joint-AVE; the presets are the generators of the paper and one for Chinese."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -58,34 +60,9 @@ class Config(TrainedConfig):
         "mepave": {"generator": "google/mt5-base"},
     }
 
-    generator: str = "google-t5/t5-base"
-    """Hub id in the local cache, folder, or `demo`: an encoder-decoder of type T5, mT5 or BART."""
     target: Literal["words", "places"] = "words"
-    """What the decoder gives: the pairs as text, or units and attributes by pointers."""
-    longest_text: int = Field(default=512, ge=16)
-    """Word pieces of the source that are read, with the prompt; a shorter limit of the model holds."""
-    longest_answer: int = Field(default=128, ge=2)
-    """Word pieces of an answer at test; of `places`, the most values of a text."""
-    beams: int = Field(default=1, ge=1)
-    """1: greedy. Places are always found greedily."""
-    constrained: bool = False
-    """Whether only attributes of the data, and values that stand in the text, can be written."""
-    values: Mode = "constrained"
-    """Whether written values that have no place in the text are dropped, or kept without one."""
-    training: TrainingConfig = TrainingConfig(
-        optimizer="adamw",
-        learning_rates={"default": 1e-4},
-        schedule="linear",
-        clip_norm=1.0,
-        batch_size=16,
-        epochs=10,
-        selection="tag_f1 or string_f1",
-        prediction_batch_size=32,
-    )
-
-    def pretrained(self) -> dict[str, str]:
-        """Return the encoder-decoder by its role."""
-        return {"generator": self.generator}
+    """What the decoder gives: the pairs as text, or units and attributes by pointers, greedily; then `longest_answer`
+    is the most values of a text."""
 
     @model_validator(mode="after")
     def _places_are_not_written(self) -> Config:
@@ -117,7 +94,8 @@ class Model(NeuralModel):
         self.pointers: Pointers | None = None
         if config.target == "places":
             self.pointers = Pointers(self.generator.hidden, len(schema.attributes))
-        self._constraint = Constraint(self.generator, schema.attributes) if config.constrained else None
+        names = [written_name(name) for name in schema.attributes]
+        self._constraint = Constraint(self.generator, names) if config.constrained else None
 
     def encode(self, example: Example) -> Encoded:
         """Return what is read of an example, and what is to be written."""

@@ -123,6 +123,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"generator": "tiny_t5", "target": "places", **WRITES},
         {"generator": "tiny_bart", "target": "places", **WRITES},
     ],
+    "joint-ave-given": [
+        {"generator": "tiny_t5", **WRITES},
+        {"generator": "tiny_bart", "constrained": True, **WRITES},
+    ],
     "m-jave": [
         {**BERT, **SEES},
         {**LSTM, **SEES, "attention_norm": "softmax", "image_tuned": True},

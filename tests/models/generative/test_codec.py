@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from avebench.contracts.examples import Example, Span
 from avebench.contracts.tagging import word_units
-from avebench.models.generative.codec import Answer, Mode, Target, encode, pairs_of, parse, placed, says_none
+from avebench.models.generative.codec import (
+    Answer,
+    Mode,
+    Target,
+    encode,
+    encode_values,
+    pairs_of,
+    parse,
+    parse_values,
+    placed,
+    says_none,
+)
 
 NAMES = ("color", "Kind", "size: cm; or in", " odd\\", "黑色")
 PAIRS = st.lists(st.tuples(st.one_of(st.sampled_from(NAMES), st.text(min_size=1)), st.text()))
@@ -82,6 +93,13 @@ def test_a_pair_list_is_read_tolerantly() -> None:
     assert found == Answer((("color", "red"), ("kind", "a: b")), unknown=1)
     assert parse(" None ", "list", ("color",)).empty
     assert parse("rubbish", "list", ("color",)) == parse("", "list", ("color",)) == Answer(unparsable=True)
+
+
+@given(st.lists(st.text()))
+def test_values_of_one_attribute_come_back(values: list[str]) -> None:
+    told = tuple(("a", value) for value in values if not says_none(value))
+    assert parse_values(encode_values(values), "a") == Answer(told)
+    assert parse_values(" ", "a") == Answer(unparsable=True)
 
 
 def test_names_that_differ_in_case_alone_are_told_apart() -> None:

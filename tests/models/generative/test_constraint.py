@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 from avebench.contracts.examples import AttributeSchema, Example
 from avebench.contracts.tagging import word_units
 from avebench.files.errors import AvebenchError
-from avebench.models.generative.codec import encode, parse
+from avebench.models.generative.codec import encode, encode_values, parse, parse_values, written_name
 from avebench.models.generative.constraint import Constraint, piece_bytes
 from avebench.models.generative.encoder_decoder import EncoderDecoder
 from avebench.models.generative.joint_ave import PROMPT, Config, Model
@@ -63,7 +63,7 @@ def fake(decoder: Any) -> Any:
 
 @pytest.mark.parametrize("text", ["a b;a", "a", "", " ", "é\\a  b"])
 def test_the_pieces_that_may_come_next_are_those_of_the_language(text: str) -> None:
-    constraint = Constraint(fake(decoders.Metaspace()), NAMES)
+    constraint = Constraint(fake(decoders.Metaspace()), [written_name(name) for name in NAMES])
     batch, pattern = constraint.of([text]), language(text, NAMES)
     spelled = [piece.replace("▁", " ") for piece in PIECES]
     waiting: list[tuple[int, ...]] = [()]
@@ -126,7 +126,7 @@ def test_greedy_writing_takes_the_best_piece_of_the_language(generator: str, req
 @settings(max_examples=40)
 @given(st.text(alphabet="ab ;:\\é", min_size=1, max_size=6))
 def test_every_pair_list_of_a_text_may_be_written(text: str) -> None:
-    constraint = Constraint(fake(decoders.Metaspace()), NAMES)
+    constraint = Constraint(fake(decoders.Metaspace()), [written_name(name) for name in NAMES])
     (lists,) = constraint.of([text]).lists
     for start, stop in combinations(range(len(text) + 1), 2):
         value = text[start:stop]
@@ -137,5 +137,11 @@ def test_every_pair_list_of_a_text_may_be_written(text: str) -> None:
         for byte in written.encode():
             states = lists.after(states, byte)
         assert lists.whole(states) == (value == value.strip())
+        (listed,) = Constraint(fake(decoders.Metaspace()), [""]).of([text]).lists
+        states = listed.start
+        for byte in encode_values([value, value]).encode():
+            states = listed.after(states, byte)
+        assert listed.whole(states) == (value == value.strip())
         if value == value.strip():
+            assert parse_values(encode_values([value, value]), "x").pairs == (("x", value), ("x", value))
             assert parse(written, "list", NAMES).pairs == (("x:y", value), ("x", value))
