@@ -1,5 +1,6 @@
 """The small encoder-decoder: what is cut out of texts, with which pieces, and what the shipped one fills in."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoTokenizer, T5ForConditionalGeneration
 
+from avebench.data.opening import open_dataset
+from avebench.nn.weights import ENCODERS, encoder_folder
 from avebench.training.denoising import (
     IGNORED,
     SPECIAL,
@@ -113,3 +117,18 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     pretrain_generator("demo", tmp_path, plan, report=lines.append)
     losses = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("step")]
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_the_shipped_generator_fills_in_what_was_cut_out() -> None:
+    folder = encoder_folder("demo", "generator")
+    assert folder == ENCODERS / "demo-generator"
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 5_000_000
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), T5ForConditionalGeneration.from_pretrained(folder)
+    model = model.float().eval()
+    texts = [example.text for example in open_dataset("demo", None, {}).read("test")][:400]
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    cutter = SpanCutter(tokenizer.convert_tokens_to_ids(marks(16)), 0.15, 3.0)
+    found = denoising_accuracy(model, cutter, rows, 0)
+    card = json.loads((folder / CARD).read_text())["held_out"]
+    assert found.model == pytest.approx(card["denoising_accuracy"], abs=5)
+    assert found.model > 3 * card["most_frequent_piece"]

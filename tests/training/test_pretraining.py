@@ -29,7 +29,7 @@ from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.weights import ENCODERS, Modality, encoder_folder, weights_digest
 from avebench.training import encoder_folders, pretraining
 from avebench.training.denoising import DenoisingRecipe
-from avebench.training.generator_pretraining import GeneratorPlan
+from avebench.training.generator_pretraining import GeneratorPlan, generator_plan
 from avebench.training.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
 from avebench.training.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
 from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
@@ -414,7 +414,7 @@ def test_the_shipped_picture_encoder_sees_what_a_picture_shows() -> None:
     assert found > by_chance + 0.1 > majority + 0.1
 
 
-PLANS = [("text", text_plan()), ("image", picture_plan())]
+PLANS = [("text", text_plan()), ("image", picture_plan()), ("generator", generator_plan())]
 
 
 @pytest.mark.parametrize(("half", "plan"), PLANS)
