@@ -122,7 +122,7 @@ def test_what_fails_is_said_and_asked_again_by_the_same_command(folder: Path) ->
         assert "18 of 20 questions are answered; the others are not: 2 x the endpoint says 400" in failed.stderr
         server.rule = knows
         for budget in (("--max-requests", "1"), ("--max-tokens", "1")):
-            stopped = run(folder, *command(server, *only, "--side-by-side", "1", *budget))
+            stopped = run(folder, *command(server, "--rows", "list", "--side-by-side", "1", *budget))
             assert stopped.returncode == (1 if budget[0] == "--max-requests" else 0), stopped.stderr
         before = len(server.asked)
         assert run(folder, *command(server, *only)).returncode == 0
