@@ -34,7 +34,7 @@ from avebench.running.trained import CLOSED_FORM, RECORD, SCHEMA, VOCABULARY, WE
 from avebench.scoring.evaluation import score_split, validation_metrics
 from avebench.scoring.metrics import SCORER_VERSION
 from avebench.store.provenance import hardware, resident_peak, revision, versions
-from avebench.store.results import AskedModel, Result, Store, Weight
+from avebench.store.results import Completions, Result, Store, Weight
 from avebench.store.writtenanswers import written_answers
 
 FAILURE = "failure.json"
@@ -189,7 +189,7 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
         truncated=long.cut,
         over_limit=long.over_limit(record.get("over_limit"), record.get("truncated")),
         written=written_answers(predictions),
-        asked=_asked(trained.model),
+        completions=_completions(trained.model),
         annotation=stored_counts(audit({"train": material.train, "valid": material.valid, "test": material.test})),
         seconds={**(record["seconds"] if cell.training_key == cell.key else {}), **clock.seconds},
         peak_memory=record["peak_memory_bytes"] or resident_peak(),
@@ -202,12 +202,12 @@ def _run(job: Job, folder: Path, notify: Notify) -> Result:
     )
 
 
-def _asked(model: Model) -> AskedModel | None:
+def _completions(model: Model) -> Completions | None:
     """Return what a system asked a language model; None for one that asks none."""
     if not isinstance(model, AskingModel):
         return None
     account, notes = model.account()
-    return AskedModel(**dataclasses.asdict(account), notes=notes)
+    return Completions(**dataclasses.asdict(account), notes=notes)
 
 
 def _seed(cell: Cell) -> int:

@@ -68,7 +68,7 @@ class WrittenAnswers(BaseModel):
     """Answers that ended at the longest that may be written."""
 
 
-class AskedModel(BaseModel):
+class Completions(BaseModel):
     """What a language model was asked for the test examples, and what its answers cost, whenever they were given."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -181,7 +181,7 @@ class Result(BaseModel):
     """Texts beyond the encoder's limit, cut or read in windows; None in results of before such texts were counted."""
     written: WrittenAnswers | None = None
     """What became of the answers of a system that writes; None for others."""
-    asked: AskedModel | None = None
+    completions: Completions | None = None
     """What a system that asks a language model asked; None for others."""
     annotation: dict[str, dict[str, int]] = {}
     """Split -> its examples, gold spans, those of them that no single sequence of tags reaches (`off_boundary`,

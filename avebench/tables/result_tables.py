@@ -18,7 +18,7 @@ from avebench.scoring.slices import CATEGORY
 from avebench.store.longtexts import long_text_notes
 from avebench.store.results import Result
 from avebench.store.writtenanswers import written_notes
-from avebench.tables.asked_models import asked_notes
+from avebench.tables.completions import asked_notes
 from avebench.tables.table import MEASURED, Cell, Column, Measured, Section, Table, TableRow
 
 PUBLISHED = "published"

@@ -13,7 +13,7 @@ from avebench.scoring.significance import LEVEL, RESAMPLES, Pair
 from avebench.store.costs import MEMORY, PARAMETERS, SECONDS, costs_of, machine_of
 from avebench.store.longtexts import long_text_notes
 from avebench.store.writtenanswers import written_notes
-from avebench.tables.asked_models import asked_notes
+from avebench.tables.completions import asked_notes
 from avebench.tables.render import render
 from avebench.tables.result_tables import FEW, HEADINGS, summary
 from avebench.tables.table import MEASURED, Cell, Column, Section, Table, TableRow

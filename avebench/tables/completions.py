@@ -5,33 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avebench.nn.weights import shown_name
-from avebench.store.results import AskedModel, Result
+from avebench.store.results import Completions, Result
 
 
 def asked_notes(rows: Sequence[tuple[str, Sequence[Result]]]) -> list[str]:
     """Return what the rows that ask a language model, given by label with their results, asked, per repetition."""
     notes: list[str] = []
     for label, results in rows:
-        found = [(result, result.asked) for result in results if result.asked is not None]
+        found = [(result, result.completions) for result in results if result.completions is not None]
         if not found:
             continue
         models = " / ".join(sorted({_model(result) for result, _ in found}))
-        told = "; ".join(dict.fromkeys(_said(asked) for _, asked in found))
+        told = "; ".join(dict.fromkeys(_said(completions) for _, completions in found))
         notes.append(f"{label} asks {models}: {told}.")
-        notes += [f"{label}: {note}" for note in dict.fromkeys(note for _, asked in found for note in asked.notes)]
+        notes += [
+            f"{label}: {note}" for note in dict.fromkeys(note for _, completions in found for note in completions.notes)
+        ]
     return notes
 
 
-def _said(asked: AskedModel) -> str:
+def _said(completions: Completions) -> str:
     """Return it in words."""
     said = [
-        f"{asked.requests:,} questions ({asked.from_cache:,} of them answered before)",
-        f"{asked.tokens_in:,} tokens in",
-        f"{asked.tokens_out:,} out",
-        f"{asked.seconds:,.0f} s until all answers were there, one after the other",
+        f"{completions.requests:,} questions ({completions.from_cache:,} of them answered before)",
+        f"{completions.tokens_in:,} tokens in",
+        f"{completions.tokens_out:,} out",
+        f"{completions.seconds:,.0f} s until all answers were there, one after the other",
     ]
-    if asked.estimated:
-        said.append(f"tokens of {asked.estimated:,} estimated by their characters")
+    if completions.estimated:
+        said.append(f"tokens of {completions.estimated:,} estimated by their characters")
     return ", ".join(said)
 
 
