@@ -37,6 +37,7 @@ from avebench.files.errors import AvebenchError
 from avebench.models.generative.codec import Answer, Mode, Pair, parse, placed
 from avebench.models.generative.demonstrations import TF_IDF, Nearest, demonstrated, demonstration_of
 from avebench.models.generative.prompts import Form, Knowledge, messages, repairing
+from avebench.models.shared.asking import asked_of
 from avebench.nn.completions.asking_model import AskingConfig, AskingModel
 from avebench.nn.completions.contract import Completion, Question
 
@@ -141,7 +142,7 @@ class Model(AskingModel):
 
     def _orders(self, example: Example) -> list[tuple[str, ...]]:
         """Return the attributes that a text is asked for, in the order of each of its questions."""
-        attributes = self.schema.attributes if example.asked is None else example.asked
+        attributes = asked_of(example, self.schema)
         if not attributes or not example.tokens:
             return []
         shuffled = [

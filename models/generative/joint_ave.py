@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from pydantic import model_validator
 from torch import Tensor
@@ -52,13 +52,7 @@ PROMPT = "extract attributes: "
 
 
 class Config(WriterOptions):
-    """Options of Joint-AVE; the presets are the generators of the paper and one for Chinese."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "flan-t5": {"generator": "google/flan-t5-base"},
-        "bart": {"generator": "facebook/bart-base"},
-        "mepave": {"generator": "google/mt5-base"},
-    }
+    """Options of Joint-AVE."""
 
     target: Literal["words", "places"] = "words"
     """What the decoder gives: the pairs as text, or units and attributes by pointers, greedily; then `longest_answer`

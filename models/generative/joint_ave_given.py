@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -27,6 +26,7 @@ from avebench.models.generative.codec import encode_values, pairs_of, parse_valu
 from avebench.models.generative.constraint import Constraint
 from avebench.models.generative.encoder_decoder import EncoderDecoder, Ids, Source
 from avebench.models.generative.options import WriterOptions
+from avebench.models.shared.asking import asked_of
 from avebench.nn.neural import Batch, NeuralModel
 
 CARD = ModelCard(
@@ -47,13 +47,7 @@ CARD = ModelCard(
 
 
 class Config(WriterOptions, QueryOptions):
-    """Options of Joint-AVE with a given attribute; the presets are those of `joint_ave`."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "flan-t5": {"generator": "google/flan-t5-base"},
-        "bart": {"generator": "facebook/bart-base"},
-        "mepave": {"generator": "google/mt5-base"},
-    }
+    """Options of Joint-AVE with a given attribute."""
 
     longest_answer: int = Field(default=32, ge=2)
     """Word pieces of an answer at test."""
@@ -89,7 +83,6 @@ class Model(NeuralModel):
 
     def encode(self, example: Example) -> Encoded:
         """Return the questions that are asked of an example; where the harness asked nothing, all."""
-        asked = self.schema.attributes if example.asked is None else example.asked
         pairs = pairs_of(example)
         questions = [
             Question(
@@ -97,7 +90,7 @@ class Model(NeuralModel):
                 self.generator.read(f"question: {name} context: ", example),
                 self.generator.written(encode_values(value for attribute, value in pairs if attribute == name)),
             )
-            for name in asked
+            for name in asked_of(example, self.schema)
         ]
         return Encoded(example, self.generator.read("", example), tuple(questions))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from avebench.contracts.model import TrainedConfig, TrainingConfig
@@ -9,7 +11,16 @@ from avebench.models.generative.codec import Mode
 
 
 class WriterOptions(TrainedConfig):
-    """Options of a system that writes; the training is ours, as T5 and BART are mostly tuned."""
+    """Options of a system that writes; the training is ours, as T5 and BART are mostly tuned.
+
+    The presets are the generators of Joint-AVE's paper and one for Chinese.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "flan-t5": {"generator": "google/flan-t5-base"},
+        "bart": {"generator": "facebook/bart-base"},
+        "mepave": {"generator": "google/mt5-base"},
+    }
 
     generator: str = "google-t5/t5-base"
     """Hub id in the local cache, folder, or `demo`: an encoder-decoder of type T5, mT5 or BART."""

@@ -35,7 +35,8 @@ from avebench.contracts.tagging import tags_to_spans, text_units
 from avebench.files.errors import AvebenchError, near_matches
 from avebench.models.query.adaptive_crf import best_paths, log_likelihood
 from avebench.models.query.explaining import BEST_PATH, at_test, by_name, inside_values, some_value
-from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, answered, asked_of, tags_for
+from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, answered, tags_for
+from avebench.models.shared.asking import asked_of
 from avebench.models.shared.options import UnitVectorOptions
 from avebench.nn.crf import marginals
 from avebench.nn.lstm import run_lstm

@@ -29,7 +29,7 @@ from avebench.contracts.model import ModelCard, QueryConfig, TrainingConfig, Voc
 from avebench.models.query.pairs import Answers, PairModel
 from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, runs
 from avebench.models.shared.options import UnitStateOptions
-from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.neural import Batch
 from avebench.nn.ragged import prefix_mask
 from avebench.nn.text_encoder import TextEncoder
 
@@ -88,10 +88,6 @@ class Model(PairModel):
         self.none = nn.Linear(size, 1)
         self.decides = NO_ANSWER + (BEST_SPAN if config.head == "span" else RUNS)
         self._frozen: tuple[TextEncoder, ...] = ()  # In a tuple it is no sub-module: it is not stored.
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the encoder's parameters as `text_encoder` and the heads' as `default`."""
-        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
 
     def _mask(self, batch: Batch) -> Tensor:
         return prefix_mask(batch["lengths"], batch["first"].size(1), batch["first"].device)

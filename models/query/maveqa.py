@@ -39,7 +39,7 @@ from avebench.models.query.pairs import Answers, Encoded, PairModel, Pieces
 from avebench.models.query.questions import BEGIN, INSIDE, OUTSIDE, runs
 from avebench.models.query.segments import GlobalLocalOptions, piece_paragraphs, segment_numbers, unit_paragraphs
 from avebench.models.shared.options import UnitStateOptions
-from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.neural import Batch
 from avebench.nn.ragged import padded, prefix_mask
 
 CARD = ModelCard(
@@ -131,10 +131,6 @@ class Model(PairModel):
         if config.encoder == "bert":
             return {}
         return {"categories": sorted({example.category for example in train if example.category is not None})}
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the encoder's parameters as `text_encoder`, those of heads and of structure as `default`."""
-        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
 
     def preceding(self, example: Example) -> Pieces:
         """Return the pieces of the category and [SEP], as many as there is room for; none without a category."""

@@ -16,7 +16,8 @@ from avebench.contracts.examples import AttributeSchema, Example, Prediction, Sp
 from avebench.contracts.explanation import Explanation, Figures
 from avebench.contracts.model import QueryConfig, Vocabulary
 from avebench.models.query.explaining import at_test, by_name
-from avebench.models.query.questions import Names, answered, asked_of, tags_for
+from avebench.models.query.questions import Names, answered, tags_for
+from avebench.models.shared.asking import asked_of
 from avebench.models.shared.encoder_model import EncoderModel
 from avebench.nn.neural import Batch, move
 from avebench.nn.text_encoder import Pooling, TextEncoder

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from avebench.contracts.examples import AttributeSchema, Example, Prediction, Span, prediction_of
+from avebench.contracts.examples import Example, Prediction, Span, prediction_of
 from avebench.contracts.tagging import spans_to_tags, text_units
 from avebench.nn.unit_pieces import EncodedText, UnitPieces
 
 OUTSIDE, BEGIN, INSIDE = 0, 1, 2
 """Tags of a text for one attribute."""
-
-
-def asked_of(example: Example, schema: AttributeSchema) -> tuple[str, ...]:
-    """Return the attributes that are asked of an example; of a product that the harness asked nothing of, all."""
-    return schema.attributes if example.asked is None else example.asked
 
 
 def tags_for(example: Example, attribute: str) -> list[int]:

@@ -36,7 +36,7 @@ from avebench.models.query.questions import OUTSIDE, runs
 from avebench.models.query.segments import GlobalLocalOptions, segment_numbers
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.crf import CRF
-from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.neural import Batch
 from avebench.nn.ragged import padded, prefix_mask
 
 CARD = ModelCard(
@@ -91,10 +91,6 @@ class Model(PairModel):
         self.global_local = GlobalLocal(self.text_encoder, structure, TEXT + 1, (NAME, TEXT))
         self.linear = nn.Linear(self.text_encoder.hidden, 3)
         self.crf = CRF(3)
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the encoder's parameters as `text_encoder`, those of tagger and structure as `default`."""
-        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return the batch of pairs with the segments of its pieces."""

@@ -32,12 +32,13 @@ from avebench.contracts.explanation import Explanation
 from avebench.contracts.model import ModelCard, QueryConfig, TrainingConfig, Vocabulary
 from avebench.contracts.tagging import tags_to_spans
 from avebench.models.query.explaining import BEST_PATH, at_test, by_name, inside_values, some_value
-from avebench.models.query.questions import OUTSIDE, Names, answered, asked_of, tags_for
+from avebench.models.query.questions import OUTSIDE, Names, answered, tags_for
+from avebench.models.shared.asking import asked_of
 from avebench.models.shared.encoder_model import EncoderModel
 from avebench.models.shared.options import UnitStateOptions
 from avebench.nn.crf import CRF
 from avebench.nn.lstm import run_lstm
-from avebench.nn.neural import Batch, move, parameters_by_home
+from avebench.nn.neural import Batch, move
 from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.unit_pieces import EncodedText
@@ -132,10 +133,6 @@ class Model(EncoderModel):
     def pieces(self, encoded: Encoded) -> EncodedText:
         """Return the text's pieces."""
         return encoded.text
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the encoder's parameters as `text_encoder` and all others as `default`."""
-        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
 
     def collate(self, encoded: Sequence[Encoded]) -> Batch:
         """Return the batch of B texts as `TextEncoder.collate` makes it, `names`, the K different ones, and Q pairs.

@@ -36,7 +36,7 @@ from torch.nn import functional
 from avebench.contracts.examples import RANKED, AttributeSchema, Example, Prediction
 from avebench.contracts.model import ModelCard, TrainingConfig, Vocabulary
 from avebench.models.ranking.network import Fusion, PictureReader, TextReader, ValueQuery, start
-from avebench.models.ranking.values import answered, asked_of, gold_values, learn_values
+from avebench.models.ranking.values import answered, gold_values, known_asked, learn_values
 from avebench.models.shared.options import PictureOptions, UnitVectorOptions
 from avebench.models.shared.pictures import Pictures
 from avebench.nn.neural import Batch, NeuralModel
@@ -174,7 +174,7 @@ class Model(NeuralModel):
 
     def encode(self, example: Example) -> Encoded:
         """Return ids, attributes and gold values; AvebenchError for an attribute that the data do not have."""
-        asked = asked_of(example, self.schema, CARD.name)
+        asked = known_asked(example, self.schema, CARD.name)
         pairs = gold_values(example, set(asked))
         gold = ((self._value[one] for one in pairs.get(name, ()) if one in self._value) for name in asked)
         return Encoded(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from avebench.contracts.examples import AttributeSchema, Example, Prediction
 from avebench.contracts.model import Model as BaseModel
 from avebench.contracts.model import ModelCard, ModelConfig, Vocabulary
-from avebench.models.ranking.values import answered, asked_of, learn_values
+from avebench.models.ranking.values import answered, known_asked, learn_values
 
 CARD = ModelCard(
     name="most-common-value",
@@ -53,7 +53,7 @@ class Model(BaseModel):
         return [
             answered(
                 example,
-                {name: self._products.get(name, {}) for name in asked_of(example, self.schema, CARD.name)},
+                {name: self._products.get(name, {}) for name in known_asked(example, self.schema, CARD.name)},
             )
             for example in examples
         ]

@@ -12,6 +12,7 @@ from typing import Any
 
 from avebench.contracts.examples import INTENT, AttributeSchema, Example, Prediction, ranked
 from avebench.files.errors import AvebenchError, near_matches
+from avebench.models.shared.asking import asked_of
 from avebench.scoring.pairs import normalise_pairs, normalise_value
 
 Listed = Sequence[tuple[str, Mapping[str, int]]]
@@ -42,21 +43,19 @@ def gold_values(example: Example, known: set[str]) -> dict[str, frozenset[str]]:
     return {attribute: pairs[attribute] for attribute in pairs if attribute in known and attribute != INTENT}
 
 
-def asked_of(example: Example, schema: AttributeSchema, system: str) -> tuple[str, ...]:
+def known_asked(example: Example, schema: AttributeSchema, system: str) -> tuple[str, ...]:
     """Return the attributes that are asked of an example; of a product that the harness asked nothing of, all.
 
     AvebenchError for one that the training data do not have.
     """
-    if example.asked is None:
-        return schema.attributes
-    known = set(schema.attributes)
-    for name in example.asked:
+    asked, known = asked_of(example, schema), set(schema.attributes)
+    for name in asked:
         if name not in known:
             raise AvebenchError(
                 f"{system} ranks values for the attributes of its training alone and cannot be asked for '{name}'. "
                 f"{near_matches(name, schema.attributes)}"
             )
-    return example.asked
+    return asked
 
 
 def answered(example: Example, scores: Mapping[str, Mapping[str, float]]) -> Prediction:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from avebench.nn.neural import Encoded, NeuralModel
+from torch import nn
+
+from avebench.nn.neural import Encoded, NeuralModel, parameters_by_home
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.unit_pieces import EncodedText
 
@@ -13,6 +15,10 @@ class EncoderModel(NeuralModel):
     """A system with a `text_encoder`, whose word pieces decide about lengths and limits."""
 
     text_encoder: TextEncoder
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the encoder's parameters as `text_encoder` and all others as `default`."""
+        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
 
     @abstractmethod
     def pieces(self, encoded: Encoded) -> EncodedText:

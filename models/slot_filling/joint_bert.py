@@ -33,7 +33,7 @@ from avebench.contracts.model import EncoderConfig, ModelCard, TrainingConfig, V
 from avebench.models.shared.encoder_model import EncoderModel
 from avebench.models.slot_filling.labels import IGNORED, Labels, Scores, slot_losses
 from avebench.nn.crf import CRF
-from avebench.nn.neural import Batch, parameters_by_home
+from avebench.nn.neural import Batch
 from avebench.nn.ragged import padded, prefix_mask
 from avebench.nn.text_encoder import TextEncoder
 from avebench.nn.unit_pieces import EncodedText
@@ -173,7 +173,3 @@ class Model(EncoderModel):
             scores.labels,
             self.config.chunk_scheme,
         )
-
-    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the pretrained encoder and the new layers apart."""
-        return parameters_by_home(self, {"text_encoder.": "text_encoder"})
