@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from avebench.analysis.experiment_output import ExperimentOutput, write_figures
 from avebench.analysis.range_cost.jobs import Costs, record_costs
-from avebench.data.opening import open_dataset
 from avebench.data.predictions import prediction_record, read_predictions
 from avebench.files.atomic import write_atomically
 from avebench.files.disk import unwritable
@@ -23,10 +21,9 @@ from avebench.nn.weights import shown_name
 from avebench.planning.cells import cell_of
 from avebench.planning.plan import Plan, PlannedRow
 from avebench.running.experiment_run import ExperimentRun
-from avebench.running.material import TEST, read_material
-from avebench.scoring.queried import unspoken
+from avebench.running.material import TEST, materials_of
 from avebench.store import recorded
-from avebench.store.examplecounts import count_example
+from avebench.store.examplecounts import count_examples
 from avebench.store.recorded import Recording, recorded_cells, slug
 from avebench.store.results import Result, Store
 from avebench.tables.render import render
@@ -112,24 +109,19 @@ def _as_recorded(plan: Plan, folder: Path) -> tuple[Plan, dict[str, Result], lis
 
 def _recordings(plan: Plan, store: Store, results: Mapping[str, Result]) -> Iterator[Recording]:
     """Yield every finished cell of a plan as it is recorded."""
-    dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
-    read = cache(lambda repetition, held_out: read_material(dataset, plan.train_fraction, repetition, held_out))
+    read = materials_of(plan.data, plan.train_fraction)
     for planned in plan.rows:
         for cell in planned.cells:
             if cell.key not in results:
                 continue
-            material = read(cell.repetition, cell.held_out)
+            material = read(cell)
             predictions = read_predictions(store.folder(cell.key) / TEST, material.test)
-            left_out = unspoken(material.test)
             yield Recording(
                 slug(planned.row.label),
                 cell.repetition,
                 _portable(results[cell.key]),
                 [prediction_record(one, text_free=True) for one in predictions],
-                [
-                    count_example(gold, prediction, material.rule.names(gold), left_out)
-                    for gold, prediction in zip(material.test, predictions, strict=True)
-                ],
+                count_examples(material.test, predictions, material.rule.names),
             )
 
 

@@ -20,8 +20,7 @@ from avebench.files.errors import AvebenchError
 from avebench.report.mistakes import Mistakes, count_mistakes
 from avebench.report.stored_cells import StoredCell
 from avebench.report.thresholds import sweep_cell
-from avebench.scoring.queried import unspoken
-from avebench.store.examplecounts import ExampleCounts, columns_of, count_example
+from avebench.store.examplecounts import ExampleCounts, columns_of, count_examples
 from avebench.store.recorded_columns import ValuesLeftOutError
 from avebench.store.results import Result
 
@@ -122,9 +121,7 @@ def _counts(cell: StoredCell, gold: Sequence[Example], predictions: Sequence[Pre
         columns = columns_of(recorded)
         if columns.by_attribute and columns.ids == [one.id for one in gold]:
             return recorded
-    left_out = unspoken(gold)
-    counts = [count_example(one, other, (), left_out) for one, other in zip(gold, predictions, strict=True)]
-    return [replace(one, attributes=None) for one in counts]
+    return [replace(one, attributes=None) for one in count_examples(gold, predictions, lambda _: ())]
 
 
 def _from_counts(cell: StoredCell, gap: str) -> Evidence:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from avebench.contracts.controls import with_control
 from avebench.contracts.dataset import Dataset
@@ -16,6 +18,7 @@ from avebench.data.predictions import read_predictions
 from avebench.data.subsets import split_by_fraction
 from avebench.files.errors import AvebenchError, DataError, UnusableError
 from avebench.planning.cells import Cell
+from avebench.planning.data_choice import DataChoice
 from avebench.running.asking import Asking, for_training
 from avebench.scoring.slices import SliceRule
 from avebench.store.results import Store
@@ -61,6 +64,13 @@ def read_material(dataset: Dataset, fraction: float, repetition: int, held_out: 
         used, left_out, splits["valid"], splits["test"], SliceRule(splits["train"], used, schema.units), schema
     )
     return material if held_out is None else _with_held_out(material, held_out, repetition)
+
+
+def materials_of(data: DataChoice, fraction: float) -> Callable[[Cell], Material]:
+    """Return a function from the cells of one table to what they work on, which is read once where they share it."""
+    dataset = open_dataset(data.name, data.folder, dict(data.options))
+    read = cache(lambda repetition, held_out: read_material(dataset, fraction, repetition, held_out))
+    return lambda cell: read(cell.repetition if fraction < 1 or cell.held_out is not None else 0, cell.held_out)
 
 
 def _with_held_out(material: Material, held_out: HeldOut, repetition: int) -> Material:

@@ -17,6 +17,7 @@ from avebench.data.jsonlines import json_lines
 from avebench.files.errors import AvebenchError
 from avebench.scoring.families import Counts, Family
 from avebench.scoring.metrics import RunningScores
+from avebench.scoring.queried import unspoken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,16 +100,21 @@ def columns_of(counted: Sequence[ExampleCounts]) -> CountColumns:
     return CountColumns([one.id for one in counted], [one.product for one in counted], counts, by_attribute)
 
 
-def count_example(
-    gold: Example, prediction: Prediction, slices: Iterable[str], unspoken: frozenset[Family] = frozenset()
-) -> ExampleCounts:
-    """Return the counts of one example, which belongs to the named slices; ValueError if the ids differ.
+def count_examples(
+    gold: Sequence[Example], predictions: Sequence[Prediction], slices: Callable[[Example], Iterable[str]]
+) -> list[ExampleCounts]:
+    """Return the counts of every example, which belongs to the `slices` that are named for it.
 
-    `unspoken` are families to be left out, those that `scoring.queried.unspoken` finds for the data.
+    What the annotation of these examples does not speak of is not counted. ValueError if predictions are not parallel.
     """
-    scores = RunningScores(unspoken=unspoken)
-    scores.add(gold, prediction)
-    return ExampleCounts(gold.id, product_of(gold), frozenset(slices), scores.totals, _by_attribute(scores, prediction))
+    left_out, counted = unspoken(gold), []
+    for example, prediction in zip(gold, predictions, strict=True):
+        scores = RunningScores(unspoken=left_out)
+        scores.add(example, prediction)
+        by_attribute = _by_attribute(scores, prediction)
+        named = frozenset(slices(example))
+        counted.append(ExampleCounts(example.id, product_of(example), named, scores.totals, by_attribute))
+    return counted
 
 
 def attribute_counts(gold: Example, prediction: Prediction) -> ByAttribute:

@@ -12,7 +12,7 @@ from stored_cells import write_store
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import prediction_record, read_predictions
 from avebench.report.writing import write_report
-from avebench.store.examplecounts import count_example
+from avebench.store.examplecounts import count_examples
 from avebench.store.recorded import Recording, record, slug
 from avebench.store.results import Store
 
@@ -25,7 +25,7 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = []
     for one in Store(out).results():
         predictions = read_predictions(Store(out).folder(one.key) / "predictions.jsonl.gz", gold)
-        counts = [count_example(*pair, ("unseen",)) for pair in zip(gold, predictions, strict=True)]
+        counts = count_examples(gold, predictions, lambda _: ("unseen",))
         records = [prediction_record(each, text_free=True) for each in predictions]
         found.append(Recording(slug(one.row), one.repetition, one, records, counts))
     record(tmp_path / "results" / "mine" / "jsonl", found)

@@ -17,7 +17,7 @@ from avebench.scoring.families import Counts
 from avebench.scoring.metrics import METRICS, per_example_counts, score
 from avebench.scoring.prediction_files import score_predictions
 from avebench.scoring.queried import QUERIED, five_counters, queried_counts, squad_normalised, unspoken
-from avebench.store.examplecounts import count_example
+from avebench.store.examplecounts import count_examples
 
 TEXT = "The red cap, a blue-ish cap, size XL"
 
@@ -201,7 +201,7 @@ def test_metrics_stand_only_where_the_annotation_speaks_of_them() -> None:
     scores = score([placed], [said(Color="red")])
     assert not scores.totals.keys() & QUERIED
     assert all(scores.metric(name) is None for name, (family, _) in METRICS.items() if family in QUERIED)
-    assert count_example(placed, said(Color="red"), (), unspoken([placed])).counts.keys().isdisjoint(QUERIED)
+    assert count_examples([placed], [said(Color="red")], lambda _: ())[0].counts.keys().isdisjoint(QUERIED)
     assert unspoken([gold({"Color": {"red"}})]) == {"mave", "mave_all", "mave_pairs"}
     assert unspoken([gold({"Color": {"red", "blue"}}, ("Size",))]) == {"option", "containment"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from avebench.analysis.comparison.comparability import check_totals
@@ -16,15 +16,14 @@ from avebench.contracts.held_out import only
 from avebench.data.opening import open_dataset
 from avebench.data.predictions import read_predictions
 from avebench.files.errors import AvebenchError
-from avebench.planning.cells import Cell, cell_name
+from avebench.planning.cells import cell_name
 from avebench.planning.experiment import Row
 from avebench.planning.plan import Plan
 from avebench.planning.requested import note_requested
-from avebench.running.material import TEST, Material, read_material
+from avebench.running.material import TEST, Material, materials_of
 from avebench.running.missing_cells import run_missing, stored_results
 from avebench.scoring.metrics import SCORER_VERSION
-from avebench.scoring.queried import unspoken
-from avebench.store.examplecounts import ExampleCounts, attribute_counts, columns_of, count_example
+from avebench.store.examplecounts import ExampleCounts, attribute_counts, columns_of, count_examples
 from avebench.store.recorded import RecordedCell, recorded_cells, slug
 from avebench.store.results import Result, Store
 
@@ -89,7 +88,7 @@ def finish_rows(
             raise CellsFailedError(max(2 if failure.unusable else 1 for failure in failures.values()))
     results = stored_results(plan.cells(), store)
     note_requested(plan, results, store)
-    material = _material(plan)
+    material = materials_of(plan.data, plan.train_fraction)
     systems, predictions = [], []
     cells = {planned.row.label: planned.cells for planned in plan.rows}
     for label in labels:
@@ -127,21 +126,8 @@ def _recorded_by_key(plan: Plan, wanted: Set[str]) -> dict[str, tuple[Result, Re
     return found
 
 
-def _material(plan: Plan) -> Callable[[Cell], Material]:
-    """Return a function from a cell to its examples, which are read once where repetitions share them."""
-    dataset = open_dataset(plan.data.name, plan.data.folder, dict(plan.data.options))
-    read = cache(lambda repetition, held_out: read_material(dataset, plan.train_fraction, repetition, held_out))
-    differ = plan.train_fraction < 1
-    return lambda cell: read(cell.repetition if differ or cell.held_out is not None else 0, cell.held_out)
-
-
 def _counted(material: Material, predictions: Path) -> list[ExampleCounts]:
-    found = read_predictions(predictions, material.test)
-    left_out = unspoken(material.test)
-    return [
-        count_example(gold, prediction, material.rule.names(gold), left_out)
-        for gold, prediction in zip(material.test, found, strict=True)
-    ]
+    return count_examples(material.test, read_predictions(predictions, material.test), material.rule.names)
 
 
 def _recorded_counts(cell: RecordedCell, gold: Sequence[Example] | None) -> Sequence[ExampleCounts]:
