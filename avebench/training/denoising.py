@@ -7,16 +7,15 @@ place as long as no two touch, while T5's code always hides the end of a text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import T5Config, T5ForConditionalGeneration
 
-from avebench.nn.batching import epoch_batches, plan
-from avebench.training.masked_lm import IGNORED, Rows
-from avebench.training.optimisation import Optimisation, minimise
+from avebench.training.optimisation import Optimisation
+from avebench.training.pieces import IGNORED, PieceAccuracy, Rows, learn, piece_accuracy
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 SPECIAL = (PAD, END, UNKNOWN)
@@ -39,15 +38,6 @@ class DenoisingRecipe(Optimisation):
     marks: int = 16
     hidden_share: float = 0.15
     mean_span: float = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class DenoisingAccuracy:
-    """Shares, in %, of the hidden pieces that were guessed: by the model, and by always the most frequent piece."""
-
-    model: float
-    most_frequent: float
-    pieces: int
 
 
 def marks(count: int) -> list[str]:
@@ -130,37 +120,29 @@ def train(
     report: Callable[[int, float], None],
 ) -> None:
     """Train `model` in place on rows of ids without their ends; `report` as for `minimise`."""
-    lengths = [len(row) for row in rows]
-    batches = plan(lengths, recipe.batch_size, 1, order="bucketed", repetition=recipe.seed, start=0, stop=recipe.steps)
 
-    def losses() -> Iterator[Tensor]:
-        for batch in batches:
-            read, written = cutter.batch([rows[position] for position in batch.positions])
-            logits = guess(model, read.to(device), written.to(device))
-            yield nn.functional.cross_entropy(logits.flatten(0, 1), written.to(device).flatten(), ignore_index=IGNORED)
+    def loss(some: Rows) -> Tensor:
+        read, written = cutter.batch(some)
+        logits = guess(model, read.to(device), written.to(device))
+        return nn.functional.cross_entropy(logits.flatten(0, 1), written.to(device).flatten(), ignore_index=IGNORED)
 
-    model.to(device).train()  # type: ignore[arg-type]  # transformers wraps `to` without its types.
-    minimise(model, losses(), recipe, report)
-    model.train(False)
+    learn(model, rows, recipe, device, report, loss)
 
 
-@torch.inference_mode()
 def denoising_accuracy(
     model: T5ForConditionalGeneration, cutter: SpanCutter, rows: Rows, most_frequent: int, seed: int = 0
-) -> DenoisingAccuracy:
+) -> PieceAccuracy:
     """Return how many hidden pieces the model guesses, each given those before it; marks and ends do not count.
 
-    What is hidden depends on `rows` and `seed` only. The baseline always guesses the id `most_frequent`. All figures
-    are 0 where nothing was hidden.
+    What is hidden depends on `rows` and `seed` only.
     """
     generator = torch.Generator().manual_seed(seed)
     known = torch.tensor([*cutter.marks, SPECIAL.index(END), IGNORED])
-    right = frequent = pieces = 0
-    for positions in epoch_batches([len(row) for row in rows], 128, order="sequential", repetition=0, epoch=0):
-        read, written = cutter.batch([rows[position] for position in positions], generator)
-        guessed = guess(model, read.to(model.device), written.to(model.device)).argmax(2).cpu()
+
+    def guessed(some: Rows) -> tuple[Tensor, Tensor]:
+        read, written = cutter.batch(some, generator)
+        found = guess(model, read.to(model.device), written.to(model.device)).argmax(2).cpu()
         hidden = ~torch.isin(written, known)
-        right += int((guessed == written)[hidden].sum())
-        frequent += int((written == most_frequent)[hidden].sum())
-        pieces += int(hidden.sum())
-    return DenoisingAccuracy(100 * right / max(1, pieces), 100 * frequent / max(1, pieces), pieces)
+        return found[hidden], written[hidden]
+
+    return piece_accuracy(rows, most_frequent, guessed)

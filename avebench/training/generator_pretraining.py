@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
-from avebench.contracts.seeds import derive_seed
-from avebench.nn.pretrained import quiet
 from avebench.training.denoising import (
     END,
     PAD,
     SPECIAL,
     UNKNOWN,
-    DenoisingAccuracy,
     DenoisingRecipe,
     SpanCutter,
     build,
@@ -26,26 +21,15 @@ from avebench.training.denoising import (
     marks,
     train,
 )
-from avebench.training.encoder_folders import (
-    check_device,
-    open_source,
-    progress,
-    texts_of,
-    whole_folder,
-    write_card,
-)
-from avebench.training.optimisation import reproducible
+from avebench.training.encoder_folders import progress
+from avebench.training.pieces import PieceAccuracy, SentencePlan, most_frequent_piece, pretrain_on_texts
 from avebench.training.wordpieces import learn_byte_pairs
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratorPlan:
-    """What the encoder-decoder is made from; the fields are those of `TextPlan`."""
+class GeneratorPlan(SentencePlan):
+    """What the encoder-decoder is made from."""
 
-    sentences: int = 50_000
-    held_out: int = 2_000
-    pieces: int = 1_600
-    min_count: int = 50
     recipe: DenoisingRecipe = field(default_factory=DenoisingRecipe)
 
 
@@ -61,35 +45,23 @@ def pretrain_generator(
     plan: GeneratorPlan,
     device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
-) -> tuple[Path, DenoisingAccuracy]:
+) -> tuple[Path, PieceAccuracy]:
     """Train a T5 on sentences of the data set `name`; return its folder `out`/NAME-generator and its accuracy.
 
-    The folder is what `save_pretrained` makes of tokenizer and model (weights in float16) and the card. Bytes, errors
-    and replacing are as for `pretrain_text`.
+    Folder, bytes and errors are as for `pretrain_on_texts`.
     """
-    dataset = open_source(name)
-    check_device(device)
-    texts, held_out = texts_of(dataset, plan.sentences, plan.held_out)
-    target = out / f"{name}-generator"
-    with whole_folder(target) as folder:
-        report(f"{len(texts)} sentences to learn from, {len(held_out)} held out; {plan.recipe.steps} steps.")
-        tokenizer = byte_pair_tokenizer(texts, plan)
-        tokenizer.save_pretrained(folder)
-        with reproducible(derive_seed("pretraining", name, "generator", plan.recipe.seed)):
-            model, accuracy = _train(tokenizer, texts, held_out, plan.recipe, device, report)
-        with quiet():
-            model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers has no types here.
-        held = {
-            "denoising_accuracy": accuracy.model,
-            "most_frequent_piece": accuracy.most_frequent,
-            "hidden_pieces": accuracy.pieces,
-        }
-        content = {
-            "task": "filling in spans cut out of texts alone: no label, no picture",
-            "texts_sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
-        }
-        write_card(folder, dataset, "generator", asdict(plan), device, content, held)
-    return target, accuracy
+    return pretrain_on_texts(
+        name,
+        out,
+        "generator",
+        plan,
+        device,
+        report,
+        task="filling in spans cut out of texts alone: no label, no picture",
+        figure="denoising_accuracy",
+        tokenizer_of=lambda texts: byte_pair_tokenizer(texts, plan),
+        train=lambda tokenizer, texts, held_out: _train(tokenizer, texts, held_out, plan.recipe, device, report),
+    )
 
 
 def byte_pair_tokenizer(texts: Sequence[str], plan: GeneratorPlan) -> PreTrainedTokenizerFast:
@@ -119,7 +91,7 @@ def _train(
     recipe: DenoisingRecipe,
     device: str,
     report: Callable[[str], None],
-) -> tuple[T5ForConditionalGeneration, DenoisingAccuracy]:
+) -> tuple[T5ForConditionalGeneration, PieceAccuracy]:
     """Return the trained model, its weights rounded to float16 as they will be stored, and its accuracy."""
     rows, unseen = (
         tokenizer(list(some), add_special_tokens=False, truncation=True, max_length=recipe.positions)["input_ids"]
@@ -129,6 +101,5 @@ def _train(
     cutter = SpanCutter(symbols, recipe.hidden_share, recipe.mean_span)
     model = build(recipe, len(tokenizer))
     train(model, cutter, rows, recipe, device, progress(recipe.steps, report))
-    most_frequent = min(Counter(piece for row in rows for piece in row).items(), key=lambda item: (-item[1], item))
     rounded = model.half().float()  # type: ignore[no-untyped-call]  # transformers has no types here.
-    return rounded, denoising_accuracy(rounded, cutter, unseen, most_frequent[0])
+    return rounded, denoising_accuracy(rounded, cutter, unseen, most_frequent_piece(rows))

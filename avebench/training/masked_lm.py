@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertTokenizer
 
-from avebench.nn.batching import epoch_batches, plan
-from avebench.training.optimisation import Optimisation, minimise
+from avebench.training.optimisation import Optimisation
+from avebench.training.pieces import IGNORED, PieceAccuracy, Rows, learn, piece_accuracy
 from avebench.training.wordpieces import CONTINUES
-
-IGNORED = -100
-"""Target of pieces that need not be guessed, as `cross_entropy` knows it."""
-Rows = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +25,6 @@ class Recipe(Optimisation):
     positions: int = 64
     dropout: float = 0.1
     hidden_share: float = 0.15
-
-
-@dataclass(frozen=True, slots=True)
-class MaskedAccuracy:
-    """Shares, in %, of the hidden pieces that were guessed: by the model, and by always the most frequent piece."""
-
-    model: float
-    most_frequent: float
-    pieces: int
 
 
 def build(recipe: Recipe, tokenizer: BertTokenizer) -> BertForMaskedLM:
@@ -107,37 +94,29 @@ def train(
     report: Callable[[int, float], None],
 ) -> None:
     """Train `model` in place on rows of ids, [CLS] and [SEP] included; `report` as for `minimise`."""
-    lengths = [len(row) for row in rows]
-    batches = plan(lengths, recipe.batch_size, 1, order="bucketed", repetition=recipe.seed, start=0, stop=recipe.steps)
 
-    def losses() -> Iterator[Tensor]:
-        for batch in batches:
-            read, targets = masker(masker.padded([rows[position] for position in batch.positions]))
-            logits, wanted = guess(model, read.to(device), targets.to(device), masker.pad)
-            # Summed by hand, as the mean over no piece at all is not a number.
-            yield nn.functional.cross_entropy(logits, wanted, reduction="sum") / max(1, len(wanted))
+    def loss(some: Rows) -> Tensor:
+        read, targets = masker(masker.padded(some))
+        logits, wanted = guess(model, read.to(device), targets.to(device), masker.pad)
+        # Summed by hand, as the mean over no piece at all is not a number.
+        return nn.functional.cross_entropy(logits, wanted, reduction="sum") / max(1, len(wanted))
 
-    model.to(device).train()  # type: ignore[arg-type]  # transformers wraps `to` without its types.
-    minimise(model, losses(), recipe, report)
-    model.train(False)
+    learn(model, rows, recipe, device, report, loss)
 
 
-@torch.inference_mode()
 def masked_accuracy(
     model: BertForMaskedLM, masker: WordMasker, rows: Rows, most_frequent: int, seed: int = 0
-) -> MaskedAccuracy:
+) -> PieceAccuracy:
     """Return how many pieces of hidden words the model guesses when every chosen word is [MASK].
 
-    Which words are hidden depends on `rows` and `seed` only. The baseline always guesses the id `most_frequent`. All
-    figures are 0 where nothing was hidden.
+    Which words are hidden depends on `rows` and `seed` only.
     """
     model.train(False)
     generator = torch.Generator().manual_seed(seed)
-    right = frequent = pieces = 0
-    for positions in epoch_batches([len(row) for row in rows], 128, order="sequential", repetition=0, epoch=0):
-        read, targets = masker(masker.padded([rows[p] for p in positions]), hide=1.0, swap=0.0, generator=generator)
+
+    def guessed(some: Rows) -> tuple[Tensor, Tensor]:
+        read, targets = masker(masker.padded(some), hide=1.0, swap=0.0, generator=generator)
         logits, wanted = guess(model, read.to(model.device), targets.to(model.device), masker.pad)
-        right += int((logits.argmax(1) == wanted).sum())
-        frequent += int((wanted == most_frequent).sum())
-        pieces += len(wanted)
-    return MaskedAccuracy(100 * right / max(1, pieces), 100 * frequent / max(1, pieces), pieces)
+        return logits.argmax(1), wanted
+
+    return piece_accuracy(rows, most_frequent, guessed)

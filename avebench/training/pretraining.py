@@ -8,7 +8,6 @@ and gold pairs.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,32 +27,23 @@ from avebench.training.encoder_folders import (
     check_device,
     open_source,
     progress,
-    texts_of,
     whole_folder,
     write_card,
     write_json,
 )
 from avebench.training.generator_pretraining import generator_plan, pretrain_generator
-from avebench.training.masked_lm import MaskedAccuracy, Recipe, WordMasker, build, masked_accuracy, train
+from avebench.training.masked_lm import Recipe, WordMasker, build, masked_accuracy, train
 from avebench.training.optimisation import reproducible
 from avebench.training.picture_classifier import PictureAccuracy, PictureClassifier, PictureRecipe, picture_accuracy
 from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
+from avebench.training.pieces import PieceAccuracy, SentencePlan, most_frequent_piece, pretrain_on_texts
 from avebench.training.wordpieces import learn_pieces
 
 
 @dataclass(frozen=True, slots=True)
-class TextPlan:
-    """What the text encoder is made from.
+class TextPlan(SentencePlan):
+    """What the text encoder is made from."""
 
-    `held_out` sentences after the first `sentences` measure the masked accuracy, less those whose product or text is
-    among the first. At most `pieces` word pieces are learnt, from pairs that occur `min_count` times: enough for words,
-    too many for most numbers.
-    """
-
-    sentences: int = 50_000
-    held_out: int = 2_000
-    pieces: int = 1_600
-    min_count: int = 50
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -120,42 +110,33 @@ def pretrain_text(
     plan: TextPlan,
     device: str = "cpu",
     report: Callable[[str], None] = lambda line: None,
-) -> tuple[Path, MaskedAccuracy]:
+) -> tuple[Path, PieceAccuracy]:
     """Train a BERT on sentences of the data set `name`; return its folder `out`/NAME-text and its masked accuracy.
 
-    The folder is what `save_pretrained` makes of tokenizer and model (masked language model head included, weights in
-    float16) and the card. On a CPU the same call gives the same bytes on the same machine. The folder appears whole or
-    not at all; one that an earlier call made is replaced. AvebenchError if the data set has no examples for
-    pretraining, the device is not here, or the folder cannot be written.
+    Folder, bytes and errors are as for `pretrain_on_texts`; the masked language model head is included.
     """
-    dataset = open_source(name)
-    check_device(device)
-    texts, held_out = texts_of(dataset, plan.sentences, plan.held_out)
-    target = out / f"{name}-text"
-    with whole_folder(target) as folder:
-        report(f"{len(texts)} sentences to learn from, {len(held_out)} held out; {plan.recipe.steps} steps.")
-        pieces = learn_pieces(texts, plan.pieces, plan.min_count)
-        tokenizer = BertTokenizer(
-            vocab={piece: number for number, piece in enumerate(pieces)},
-            do_lower_case=True,
-            model_max_length=plan.recipe.positions,
-        )
-        tokenizer.save_pretrained(folder)
-        with reproducible(derive_seed("pretraining", name, "text", plan.recipe.seed)):
-            model, accuracy = _train(tokenizer, texts, held_out, plan.recipe, device, report)
-        with quiet():
-            model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]  # transformers has no types here.
-        held = {
-            "masked_accuracy": accuracy.model,
-            "most_frequent_piece": accuracy.most_frequent,
-            "hidden_pieces": accuracy.pieces,
-        }
-        content = {
-            "task": "masked language model on texts alone: no label, no picture",
-            "texts_sha256": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
-        }
-        write_card(folder, dataset, "text", asdict(plan), device, content, held)
-    return target, accuracy
+    return pretrain_on_texts(
+        name,
+        out,
+        "text",
+        plan,
+        device,
+        report,
+        task="masked language model on texts alone: no label, no picture",
+        figure="masked_accuracy",
+        tokenizer_of=lambda texts: _word_pieces(texts, plan),
+        train=lambda tokenizer, texts, held_out: _train(tokenizer, texts, held_out, plan.recipe, device, report),
+    )
+
+
+def _word_pieces(texts: Sequence[str], plan: TextPlan) -> BertTokenizer:
+    """Return the tokenizer that is learnt from texts."""
+    pieces = learn_pieces(texts, plan.pieces, plan.min_count)
+    return BertTokenizer(
+        vocab={piece: number for number, piece in enumerate(pieces)},
+        do_lower_case=True,
+        model_max_length=plan.recipe.positions,
+    )
 
 
 def pretrain_image(
@@ -169,7 +150,7 @@ def pretrain_image(
 
     The folder is what `save_pretrained` makes of the encoder without its classifiers (weights in float16), the file
     preprocessor_config.json of a Hugging Face image processor, and the card. Bytes, errors and replacing are as for
-    `pretrain_text`.
+    `pretrain_on_texts`.
     """
     dataset = open_source(name)
     check_device(device)
@@ -209,7 +190,7 @@ def _train(
     recipe: Recipe,
     device: str,
     report: Callable[[str], None],
-) -> tuple[BertForMaskedLM, MaskedAccuracy]:
+) -> tuple[BertForMaskedLM, PieceAccuracy]:
     """Return the trained model, its weights rounded to float16 as they will be stored, and its masked accuracy."""
     rows, unseen = (
         tokenizer(list(some), truncation=True, max_length=recipe.positions)["input_ids"] for some in (texts, held_out)
@@ -217,11 +198,9 @@ def _train(
     masker = WordMasker(tokenizer, recipe.hidden_share)
     model = build(recipe, tokenizer)
     train(model, masker, rows, recipe, device, progress(recipe.steps, report))
-    most_frequent = min(
-        Counter(piece for row in rows for piece in row[1:-1]).items(), key=lambda item: (-item[1], item)
-    )
+    most_frequent = most_frequent_piece(row[1:-1] for row in rows)
     rounded = model.half().float()  # type: ignore[no-untyped-call]  # transformers has no types here.
-    return rounded, masked_accuracy(rounded, masker, unseen, most_frequent[0])
+    return rounded, masked_accuracy(rounded, masker, unseen, most_frequent)
 
 
 def _pictures(dataset: Source, plan: PicturePlan) -> tuple[LabelledPictures, LabelledPictures, Labels]:

@@ -30,9 +30,10 @@ from avebench.nn.weights import ENCODERS, Modality, encoder_folder, weights_dige
 from avebench.training import encoder_folders, pretraining
 from avebench.training.denoising import DenoisingRecipe
 from avebench.training.generator_pretraining import GeneratorPlan, generator_plan
-from avebench.training.masked_lm import IGNORED, Recipe, WordMasker, masked_accuracy
+from avebench.training.masked_lm import Recipe, WordMasker, masked_accuracy
 from avebench.training.picture_classifier import PictureAccuracy, PictureRecipe, augmented, loss_of, picture_accuracy
 from avebench.training.picture_labels import LabelledPictures, Labels, labelled, labels_of, products_of
+from avebench.training.pieces import IGNORED
 from avebench.training.pretraining import PicturePlan, TextPlan, picture_plan, pretrain_image, pretrain_text, text_plan
 from avebench.training.wordpieces import CONTINUES, SPECIAL, learn_pieces, words
 
