@@ -31,9 +31,9 @@ def forecast(cell: Cell, store: Store) -> str | None:
     model, counted = module.Model(config, shown.schema, vocabulary), Forecast(config)
     model.asker = counted
     Trained(model, CLOSED_FORM, "cpu").predict(shown.test)
-    repairs = ", and those that repair an answer," if cell.config.get("repair") else ""
+    further = ", and those that follow from the answers," if config.asks_again() else ""
     return (
-        f"{cell_name(cell)}: {counted.requests:,} questions{repairs} to {config.llm}, of which {counted.answered:,} "
+        f"{cell_name(cell)}: {counted.requests:,} questions{further} to {config.llm}, of which {counted.answered:,} "
         f"are answered already; the others have about {counted.tokens_in:,} tokens, and their answers at most "
         f"{counted.tokens_out:,}."
     )

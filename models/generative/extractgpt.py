@@ -80,7 +80,13 @@ class Config(AskingConfig):
     ensemble: int = Field(default=1, ge=1)
     """Questions per text, all but the first with the attributes in another order."""
     repair: bool = False
+    """Whether is asked once more where an answer is at fault."""
     mode: Mode = "free"
+    """Whether values that do not stand in the text are kept as strings, or dropped."""
+
+    def asks_again(self) -> bool:
+        """Return whether answers at fault are repaired."""
+        return self.repair
 
     def pretrained(self) -> dict[str, str]:
         """Return the local model, the descriptions and the encoder of similarity, which count by their content."""

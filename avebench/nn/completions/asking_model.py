@@ -47,6 +47,10 @@ class AskingConfig(ModelConfig):
         """Return how answers are written."""
         return Parameters(self.max_tokens, self.temperature, self.top_p)
 
+    def asks_again(self) -> bool:
+        """Return whether answers may lead to further questions, which nobody can count beforehand."""
+        return False
+
     def identity(self) -> str:
         """Return what answers are kept under; AvebenchError if the model is local and not here."""
         if self.backend == "endpoint":
