@@ -54,11 +54,6 @@ class Answer:
     unparsable: bool = False
     cut: bool = False
 
-    @property
-    def empty(self) -> bool:
-        """Whether it could be read and says that there is no value."""
-        return not (self.pairs or self.unknown or self.unparsable)
-
 
 def pairs_of(example: Example) -> tuple[Pair, ...]:
     """Return the gold pairs of an example: its spans in the order of the text, then values that have no span.

@@ -107,7 +107,7 @@ def lines(split: str) -> list[dict[str, Any]]:
     return [gold_line(f"{split}{n}", f"a {one['color']} {one['kind']}", one) for n, one in enumerate(values * 3)]
 
 
-TABLE = """
+HEAD = """
 title = "Asked"
 dataset = "jsonl"
 metrics = ["tag_f1"]
@@ -118,6 +118,10 @@ steps = 4
 validate_every = 4
 batch_size = 8
 learning_rates = {{ default = 1e-2 }}
+"""
+TABLE = (
+    HEAD
+    + """
 [[rows]]
 label = "words"
 model = "dictionary"
@@ -138,6 +142,7 @@ protocol = "predicted"
 range_from = "words"
 options = {{ hidden = 8 }}
 """
+)
 
 
 def test_one_training_serves_all_protocols_and_a_range_comes_from_its_row(tmp_path: Path, tiny_bert: Path) -> None:
@@ -196,17 +201,9 @@ def test_a_closed_system_refuses_what_training_does_not_have(tmp_path: Path) -> 
     assert set(model.explain("a red dress", asked=["kind"]).ranges) == {"kind"}
 
 
-HELD_OUT = """
-title = "Held out"
-dataset = "jsonl"
-metrics = ["tag_f1"]
-[defaults.options]
-text_encoder = "{bert}"
-[defaults.options.training]
-steps = 4
-validate_every = 4
-batch_size = 8
-learning_rates = {{ default = 1e-2 }}
+HELD_OUT = (
+    HEAD
+    + """
 [[rows]]
 label = "words"
 model = "dictionary"
@@ -227,6 +224,7 @@ model = "aveqa"
 protocol = "all"
 held_out = {{ folds = 2, training = false }}
 """
+)
 
 
 def test_attributes_are_held_out_of_training_and_alone_are_tested(tmp_path: Path, tiny_bert: Path) -> None:
@@ -283,7 +281,7 @@ def test_what_cannot_be_held_out_is_refused(
 ) -> None:
     write_gold(tmp_path / "data", lines)
     row = f'[[rows]]\nlabel = "one"\nmodel = "{model}"\nprotocol = "{protocol}"\nheld_out = {held_out}\n'
-    (tmp_path / "mine.toml").write_text(HELD_OUT.format(bert=tiny_bert).split("[[rows]]")[0] + row)
+    (tmp_path / "mine.toml").write_text(HEAD.format(bert=tiny_bert) + row)
     refused = avebench(tmp_path, "run", "mine.toml", "--data", "data", "--no-mlflow", "--seeds", "3")
     assert refused.returncode == 2 and said in refused.stderr, refused.stderr
     assert not list(tmp_path.glob("runs/cells/*/result.json"))

@@ -129,10 +129,6 @@ class AnswerCache:
         """Give up the claim to a question."""
         fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, _place(key))
 
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
     def _unusable(self, error: Exception) -> AvebenchError:
         return full_disk(error, self._path) or UnusableError(
             f"The answers of language models in {self._path} cannot be read or written ({error}). Move that file away, "

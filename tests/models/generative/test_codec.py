@@ -91,7 +91,7 @@ def test_what_is_no_object_is_unparsable(text: str) -> None:
 def test_a_pair_list_is_read_tolerantly() -> None:
     found = parse("color:red;  Kind : a: b ; brand: x; rubbish ; color: none ;", "list", ("color", "kind"))
     assert found == Answer((("color", "red"), ("kind", "a: b")), unknown=1)
-    assert parse(" None ", "list", ("color",)).empty
+    assert parse(" None ", "list", ("color",)) == Answer()
     assert parse("rubbish", "list", ("color",)) == parse("", "list", ("color",)) == Answer(unparsable=True)
 
 
